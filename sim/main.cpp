@@ -1,0 +1,39 @@
+// The program `sim`: picks the command, turns errors into one line and an exit status.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <string>
+
+#include "command.h"
+#include "core/errors.h"
+
+namespace {
+
+constexpr int kUserMistake = 2;
+constexpr int kDefect = 70;
+
+void print_error(const std::string& message) {
+  std::fprintf(stderr, "sim: error: %s\n", message.c_str());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("moesim: simulates memory-constrained decoding of mixture-of-experts models", "sim");
+  app.require_subcommand(1);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& success) {  // --help
+    return app.exit(success);
+  } catch (const CLI::ParseError& error) {
+    print_error(std::string(error.what()) + " (see sim --help)");
+    return kUserMistake;
+  } catch (const moesim::UserError& error) {
+    print_error(error.what());
+    return kUserMistake;
+  } catch (const std::exception& error) {
+    print_error(std::string("defect of the program: ") + error.what());
+    return kDefect;
+  }
+  return 0;
+}

@@ -1,0 +1,84 @@
+// Ranks victims. The cache alone owns residency and capacity; a policy is told what happened and
+// is asked who should leave, so a faulty policy is caught there and cannot corrupt the cache.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "config/registry.h"
+#include "core/ids.h"
+
+namespace moesim {
+
+class FutureAccesses;
+
+// What the factory of a policy receives beside its parameters.
+struct EvictionContext {
+  RoutingShape shape;
+  std::size_t partitions = 1;  // caches: one per layer, or one for all
+  bool equal_sizes = true;     // all experts weigh the same
+  std::uint64_t seed = 1;
+  const FutureAccesses* future = nullptr;  // set where the run has one (see looks_ahead)
+};
+
+// One layer visit as the cache sees it. `members` are the experts that the visit uses.
+class CacheEvent {
+ public:
+  CacheEvent(std::uint32_t number, std::uint32_t token, LayerId layer, std::size_t partition,
+             std::span<const std::uint32_t> stamps)
+      : stamps_(stamps), number_(number), token_(token), layer_(layer), partition_(partition) {}
+
+  [[nodiscard]] std::uint32_t number() const { return number_; }  // counts events from 0
+  [[nodiscard]] std::uint32_t token() const { return token_; }
+  [[nodiscard]] LayerId layer() const { return layer_; }
+  [[nodiscard]] std::size_t partition() const { return partition_; }
+  // True for the experts of this event.
+  [[nodiscard]] bool is_member(ExpertKey key) const { return stamps_[index(key)] == number_ + 1; }
+
+ private:
+  std::span<const std::uint32_t> stamps_;  // [keys], 1 + number of the last event that used it
+  std::uint32_t number_;
+  std::uint32_t token_;
+  LayerId layer_;
+  std::size_t partition_;
+};
+
+// When the cache makes room.
+enum class Insertion : std::uint8_t {
+  kAfterEvent,  // all experts of the event enter, then victims leave until the rest fits
+  kOneByOne,    // before each entering expert a victim leaves; the entering one always stays
+};
+
+// Calls come in this order for each event: begin_event; then on_hit or on_insert for each expert in
+// touch order; victim and on_evict as capacity demands (between the inserts with kOneByOne).
+// A speculative read enters with on_insert outside of any event.
+class EvictionPolicy {
+ public:
+  using Context = EvictionContext;
+  virtual ~EvictionPolicy() = default;
+
+  virtual void begin_event(const CacheEvent& /*event*/) {}
+  // With Accounting::kAccess `event` spans all accesses of the visit.
+  virtual void on_hit(ExpertKey key, const CacheEvent& event) = 0;
+  virtual void on_insert(ExpertKey key, const CacheEvent& event) = 0;
+  virtual void on_evict(ExpertKey key) = 0;
+  // The resident of `event.partition()` that should leave next, or nullopt when only members of
+  // the event are left. Must skip members where `spare_members`. Must not allocate.
+  virtual std::optional<ExpertKey> victim(const CacheEvent& event, bool spare_members) = 0;
+  // Bigger = evicted sooner; comparable between residents of one partition at one time.
+  [[nodiscard]] virtual double score(ExpertKey key) const = 0;
+
+  [[nodiscard]] virtual Insertion insertion() const { return Insertion::kAfterEvent; }
+  // True when members of the current event are never victims of this policy.
+  [[nodiscard]] virtual bool protects_event() const { return false; }
+  // True when the policy needs the future (EvictionContext::future must be set).
+  [[nodiscard]] virtual bool looks_ahead() const { return false; }
+  // A line for the result's warnings about what this policy means here; "" for none.
+  [[nodiscard]] virtual std::string caveat() const { return ""; }
+  // Forgets residency-related state; all residents have been evicted before with on_evict.
+  virtual void reset() {}
+};
+
+}  // namespace moesim

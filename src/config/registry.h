@@ -1,0 +1,97 @@
+// Name -> factory, filled by self-registering objects: adding a policy is adding a file.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "config/section.h"
+
+namespace moesim {
+
+// A parameter that a policy takes. A null default means "must be given" or "absent"; `text` says
+// which. The name is the key in the configuration.
+struct Parameter {
+  std::string name;
+  Json default_value;
+  std::string text;
+};
+
+// `Interface::Context` is what the factories of that interface receive beside the configuration.
+template <class Interface>
+class Registry {
+ public:
+  using Context = typename Interface::Context;
+  // Reads its parameters from the Section; defaults have been filled in.
+  using Factory = std::function<std::unique_ptr<Interface>(Section&, const Context&)>;
+
+  struct Entry {
+    std::string description;
+    std::vector<Parameter> parameters;
+    Factory factory;
+  };
+
+  static Registry& instance() {
+    static Registry registry;
+    return registry;
+  }
+
+  // Returns a value so that it can initialise a static object. A duplicate name ends the program
+  // before main, naming itself.
+  bool add(const std::string& name, Entry entry) {
+    if (!entries_.emplace(name, std::move(entry)).second) {
+      throw InvariantError("two policies are registered as " + name);
+    }
+    return true;
+  }
+
+  [[nodiscard]] const std::map<std::string, Entry>& all() const { return entries_; }
+
+  [[nodiscard]] std::vector<std::string> names() const {
+    std::vector<std::string> result;
+    for (const auto& [name, entry] : entries_) result.push_back(name);
+    return result;
+  }
+
+  // The section with the defaults of its policy filled in: what --print-config shows and what the
+  // factory reads. Throws UserError for an unknown policy or parameter.
+  [[nodiscard]] Json resolve(Section section) const {
+    const std::string name = section.choice("policy", names());
+    Json resolved = {{"policy", name}};
+    for (const Parameter& parameter : entries_.at(name).parameters) {
+      section.know(parameter.name);
+      resolved[parameter.name] =
+          section.has(parameter.name) ? section.raw(parameter.name) : parameter.default_value;
+    }
+    section.reject_unread_keys();
+    return resolved;
+  }
+
+  // Makes the policy that `section` names. Throws UserError as resolve() and as the factory does.
+  [[nodiscard]] std::unique_ptr<Interface> make(const Section& section,
+                                                const Context& context) const {
+    Section resolved(resolve(section), section.file(), section.pointer());
+    const std::string name = resolved.string("policy");
+    return entries_.at(name).factory(resolved, context);
+  }
+
+ private:
+  std::map<std::string, Entry> entries_;
+};
+
+// Registers `Class` (constructible from Section& and const Interface::Context&) under `name`.
+// Variadic part: the parameters, braced: MOESIM_REGISTER(RoutingPolicy, MaxRank, "max_rank",
+// "text",
+// {"M", 12, "ranks that may be promoted"}).
+#define MOESIM_REGISTER(Interface, Class, name, description, ...)                              \
+  [[maybe_unused]] const bool k##Class##Registered = Registry<Interface>::instance().add(      \
+      name,                                                                                    \
+      {description, std::vector<Parameter>{__VA_ARGS__},                                       \
+       [](Section& section, const Interface::Context& context) -> std::unique_ptr<Interface> { \
+         return std::make_unique<Class>(section, context);                                     \
+       }})
+
+}  // namespace moesim

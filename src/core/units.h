@@ -1,0 +1,57 @@
+// Simulated time and data rates as integers.
+//
+// Time is counted in integer picoseconds: exact, totally ordered, 106 days before overflow. There
+// is no now(): a clock belongs to one event queue, never to the process.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <ratio>
+
+namespace moesim {
+
+struct SimClock {
+  using rep = std::int64_t;
+  using period = std::pico;
+  using duration = std::chrono::duration<rep, period>;
+  using time_point = std::chrono::time_point<SimClock, duration>;
+};
+using Duration = SimClock::duration;
+using TimePoint = SimClock::time_point;
+
+// Bytes per second. Rates in configuration files are GB/s (10^9 B/s); to_rate() converts.
+enum class BytesPerSecond : std::uint64_t {};
+
+inline constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+
+__extension__ using Wide = unsigned __int128;
+
+constexpr std::uint64_t to_integer(BytesPerSecond rate) { return static_cast<std::uint64_t>(rate); }
+
+// GB/s (10^9 B/s) as an integer rate, rounded to the nearest byte per second.
+constexpr BytesPerSecond to_rate(double gbps) {
+  return static_cast<BytesPerSecond>(static_cast<std::uint64_t>(gbps * 1e9 + 0.5));
+}
+
+// Microseconds as an integer duration, rounded to the nearest picosecond. REQUIRES: us >= 0.
+constexpr Duration from_us(double us) {
+  return Duration{static_cast<std::int64_t>(us * 1e6 + 0.5)};
+}
+
+constexpr double to_ms(Duration d) { return static_cast<double>(d.count()) * 1e-9; }
+constexpr double to_us(Duration d) { return static_cast<double>(d.count()) * 1e-6; }
+constexpr double to_seconds(Duration d) { return static_cast<double>(d.count()) * 1e-12; }
+constexpr double to_mib(std::uint64_t bytes) {
+  return static_cast<double>(bytes) / static_cast<double>(kMiB);
+}
+
+// Time to move `bytes` at `rate`, rounded up so that a transfer is never free.
+// REQUIRES: rate > 0.
+constexpr Duration transfer_time(std::uint64_t bytes, BytesPerSecond rate) {
+  // 128 bits: 19 MB x 10^12 ps/s already overflows 64.
+  const auto numerator = Wide{bytes} * static_cast<std::uint64_t>(std::pico::den);
+  const auto divisor = to_integer(rate);
+  return Duration{static_cast<std::int64_t>((numerator + divisor - 1) / divisor)};
+}
+
+}  // namespace moesim

@@ -1,0 +1,75 @@
+// A device as data: the keys of a device file (docs/config.md), each with its unit in the name.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/section.h"
+#include "core/units.h"
+
+namespace moesim {
+
+struct FlashSpec {
+  double bw_gbps = 0;         // the device's own rate, shared by all reads
+  double dev_cmd_us = 0;      // device time per read beside its bytes
+  double host_delay_us = 0;   // per read, on the host, parallel across lanes
+  double copy_gbps = 0;       // bounce copy per lane; 0 = none
+  std::size_t qd_limit = 32;  // reads outstanding at once
+  std::size_t lanes = 1;      // lanes that an engine uses unless the configuration says otherwise
+  double noise_sigma = 0;     // log-normal spread of the service time; used where noise is on
+};
+
+struct DramSpec {
+  double total_gbps = 0;     // all agents together
+  double cpu_gbps = 0;       // the CPU cores together
+  double cpu_core_gbps = 0;  // one core
+  double dma_factor = 1;     // DRAM bytes moved per byte read from flash: 1 aligned, 3 bounced
+};
+
+struct CpuSpec {
+  std::size_t threads = 1;                    // threads that the kernel rates were measured with
+  double layer_overhead_us = 0;               // per layer: barriers, norms, small operators
+  std::map<std::string, double> kernel_gbps;  // weight bytes per second by format: f16, q8, q4, ...
+};
+
+struct MemorySpec {
+  double app_budget_mib = 0;
+  double page_kib = 4;
+  double admit_us_per_page = 0;  // committing a page of an admitted expert, on the compute cores
+};
+
+struct EnergySpec {
+  double flash_j_per_gb = 0;
+  double cpu_j_per_gb = 0;   // weight bytes through the cores, DRAM included
+  double dram_j_per_gb = 0;  // flash DMA traffic only
+  double platform_w = 0;
+};
+
+struct Device {
+  std::string name;
+  std::string description;
+  FlashSpec flash;
+  DramSpec dram;
+  CpuSpec cpu;
+  MemorySpec memory;
+  std::optional<EnergySpec> energy;
+  Json provenance;  // {JSON pointer: {"tag", "source"}}
+
+  // How many of the file's numbers carry each tag: measured, vendor, derived, estimate.
+  [[nodiscard]] std::map<std::string, std::size_t> count_tags() const;
+};
+
+// Throws UserError with file and pointer; also for a number without provenance, a provenance entry
+// that points at nothing and an unknown tag. Keys of the format that this version does not
+// simulate (thermal, clocks, small-read curve) are checked for their type and range all the same.
+Device read_device(Section section);
+
+// The weight format that `bits` per weight is stored in, as device files name it: 16 -> "f16",
+// 8 to 9 -> "q8", 4 to 5 -> "q4", and so on ("q" and the whole bits).
+std::string weight_format(double bits);
+
+}  // namespace moesim

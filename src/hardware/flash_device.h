@@ -1,0 +1,109 @@
+// Flash as a closed queue: lanes that each hold one blocking read, and one FIFO device server
+// behind them.
+//
+// A read takes an idle lane, spends the host delay there (parallel across lanes), then waits for
+// the device, which serves one read at a time without preemption: a fixed time per read plus its
+// bytes at the device rate. Demand reads go before speculative ones when a lane becomes idle; a
+// read that holds a lane is not recalled. Left out: page cache, write traffic, command splitting,
+// temperature. Source of the form: hardware reference, sections 1.2 and 7.1.
+//
+// The class knows no clock: whoever drives it schedules the delays that it names. All memory is
+// taken by the constructor and by reserve().
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "core/units.h"
+#include "hardware/device.h"
+
+namespace moesim {
+
+// One read of contiguous bytes. `tag` belongs to the caller.
+struct FlashRead {
+  std::uint32_t tag = 0;
+  std::uint64_t bytes = 0;
+  bool speculative = false;
+};
+
+class FlashDevice {
+ public:
+  // `lanes`: reads that may be outstanding; limited by spec.qd_limit. REQUIRES: lanes > 0.
+  FlashDevice(const FlashSpec& spec, std::size_t lanes);
+
+  [[nodiscard]] std::size_t lanes() const { return lane_reads_.size(); }
+  // Time on the host before the device sees the read.
+  [[nodiscard]] Duration host_delay(std::uint64_t bytes) const;
+  // Device time beside the bytes.
+  [[nodiscard]] Duration command_time() const { return command_time_; }
+  // The rate of the bytes when nothing else limits it.
+  [[nodiscard]] BytesPerSecond device_rate() const { return device_rate_; }
+  // command_time() + bytes at device_rate().
+  [[nodiscard]] Duration service_time(std::uint64_t bytes) const;
+
+  // Queues a read behind those of its kind.
+  void enqueue(const FlashRead& read);
+  // Turns the queued speculative reads with this tag into demand reads, behind those already
+  // queued. Reads that hold a lane stay as they are. Returns how many moved.
+  std::size_t promote(std::uint32_t tag);
+  // Drops queued speculative reads with this tag; returns how many.
+  std::size_t cancel_queued(std::uint32_t tag);
+
+  struct LaneStart {
+    std::size_t lane = 0;
+    FlashRead read;
+  };
+  // Gives the next queued read to the idle lane with the lowest number; nullopt when there is no
+  // idle lane or no read. The caller calls host_done(lane) after host_delay(read.bytes).
+  std::optional<LaneStart> start_next();
+
+  // The host part of this lane's read is over: it joins the device queue. Returns the lane whose
+  // service starts now, if the device was free. The caller calls service_done() at its end.
+  std::optional<std::size_t> host_done(std::size_t lane);
+
+  struct ServiceEnd {
+    std::size_t lane = 0;  // now idle
+    FlashRead read;
+    std::optional<std::size_t> next;  // the lane whose service starts now
+  };
+  ServiceEnd service_done();
+
+  // REQUIRES: the lane holds a read.
+  [[nodiscard]] const FlashRead& read_of(std::size_t lane) const { return lane_reads_[lane]; }
+  [[nodiscard]] std::size_t busy_lanes() const { return busy_lanes_; }
+  [[nodiscard]] bool idle() const;  // no read queued or outstanding
+
+ private:
+  // A first-in first-out queue in a ring that grows only when full.
+  template <class T>
+  class Ring {
+   public:
+    explicit Ring(std::size_t capacity) : items_(capacity) {}
+    [[nodiscard]] bool empty() const { return size_ == 0; }
+    [[nodiscard]] std::size_t size() const { return size_; }
+    T& at(std::size_t i) { return items_[(first_ + i) % items_.size()]; }
+    void push(const T& item);
+    T pop();
+    void erase(std::size_t i);
+
+   private:
+    std::vector<T> items_;
+    std::size_t first_ = 0;
+    std::size_t size_ = 0;
+  };
+
+  Duration host_delay_;
+  BytesPerSecond copy_rate_;  // 0 = no copy
+  Duration command_time_;
+  BytesPerSecond device_rate_;
+  std::vector<FlashRead> lane_reads_;    // [lanes]
+  std::vector<std::uint8_t> lane_busy_;  // [lanes]
+  std::size_t busy_lanes_ = 0;
+  Ring<FlashRead> demand_;
+  Ring<FlashRead> speculative_;
+  Ring<std::size_t> device_queue_;  // lanes, the front one in service
+};
+
+}  // namespace moesim

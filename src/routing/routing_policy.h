@@ -1,0 +1,59 @@
+// Chooses the experts that serve one decoded token at one layer. Prefill is always routed by plain
+// top-k and never reaches a policy.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "cache/residency_view.h"
+#include "config/registry.h"
+#include "core/ids.h"
+#include "routing/gate.h"
+#include "routing/selection.h"
+
+namespace moesim {
+
+class Trace;
+
+// What the factory of a policy receives beside its parameters.
+struct RoutingContext {
+  RoutingShape shape;
+  GateSpec gate;
+  std::size_t k = 0;             // experts that the router selects natively
+  const Trace* trace = nullptr;  // for calibration (medians, counts) and for what the trace lacks
+  std::uint64_t seed = 1;
+};
+
+// One token at one layer.
+struct RouterVisit {
+  std::uint32_t token = 0;  // row of the trace
+  std::int32_t sequence = 0;
+  LayerId layer{};
+  Gate& gate;  // set to this visit's logits or recorded ids
+};
+
+class RoutingPolicy {
+ public:
+  using Context = RoutingContext;
+  virtual ~RoutingPolicy() = default;
+
+  // Fills `chosen` with distinct experts and their weights, in the policy's own order; at least
+  // one, at most max_experts(). Called once per decoded token and layer, layers in order; must not
+  // allocate in steady state. `chosen` arrives empty, with room for max_experts().
+  virtual void route(const RouterVisit& visit, const ResidencyView& residency,
+                     Selection& chosen) = 0;
+
+  // The most experts that route() ever returns.
+  [[nodiscard]] virtual std::size_t max_experts() const = 0;
+  // True when the choice depends on residency: then no future exists for offline policies.
+  [[nodiscard]] virtual bool looks_at_residency() const { return false; }
+  // False when route() works from the native selection alone, so that a compact trace serves.
+  [[nodiscard]] virtual bool needs_logits() const { return true; }
+  // False when route() needs no weights either.
+  [[nodiscard]] virtual bool needs_weights() const { return false; }
+  // Called before the first token of each sequence. Estimators persist; per-sequence state does
+  // not.
+  virtual void begin_sequence(std::int32_t /*sequence*/) {}
+};
+
+}  // namespace moesim
