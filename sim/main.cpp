@@ -6,6 +6,7 @@
 
 #include "command.h"
 #include "core/errors.h"
+#include "core/version.h"
 
 namespace {
 
@@ -20,7 +21,12 @@ void print_error(const std::string& message) {
 
 int main(int argc, char** argv) {
   CLI::App app("moesim: simulates memory-constrained decoding of mixture-of-experts models", "sim");
-  app.require_subcommand(1);
+  app.set_version_flag("--version",
+                       std::string("sim ") + moesim::kVersion + " (" + moesim::kCommit + ")");
+  moesim::cli::add_run_command(app);
+  moesim::cli::add_list_command(app);
+  moesim::cli::add_graph_command(app);
+  app.require_subcommand(0, 1);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {  // --help

@@ -23,6 +23,7 @@ struct CacheCounts {
   std::uint64_t lifetime_tokens = 0;  // summed over evictions: token evicted - token loaded
 
   CacheCounts operator-(const CacheCounts& earlier) const;
+  CacheCounts& operator+=(const CacheCounts& more);
 };
 
 class CacheAccounting {

@@ -20,6 +20,11 @@ class FutureAccesses {
 
   explicit FutureAccesses(std::size_t keys) : keys_(keys) { offsets_.push_back(0); }
 
+  // Takes room in advance.
+  void reserve(std::size_t events, std::size_t accesses) {
+    offsets_.reserve(events + 1);
+    accesses_.reserve(accesses);
+  }
   // Appends the next event.
   void add_event(std::span<const ExpertKey> keys) {
     accesses_.insert(accesses_.end(), keys.begin(), keys.end());

@@ -160,6 +160,13 @@ std::string Section::choice_or(const std::string& key, const std::string& fallba
   return has(key) ? choice(key, names) : fallback;
 }
 
+std::optional<std::uint64_t> Section::optional_integer(const std::string& key, std::uint64_t low,
+                                                       std::uint64_t high) {
+  state_->read.insert(key);
+  if (!has(key)) return std::nullopt;
+  return integer(key, low, high);
+}
+
 std::optional<Section> Section::optional_object(const std::string& key) {
   state_->read.insert(key);
   if (!has(key)) return std::nullopt;

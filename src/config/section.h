@@ -61,6 +61,9 @@ class Section {
   std::string string_or(const std::string& key, const std::string& fallback);
   std::string choice_or(const std::string& key, const std::string& fallback,
                         const std::vector<std::string>& names);
+  std::optional<std::uint64_t> optional_integer(
+      const std::string& key, std::uint64_t low = 0,
+      std::uint64_t high = std::numeric_limits<std::int64_t>::max());
   std::optional<Section> optional_object(const std::string& key);
 
   // Throws UserError for the first key, here or in a sub-section handed out, that nobody read; it
@@ -68,6 +71,8 @@ class Section {
   void reject_unread_keys() const;
   // Marks every key as read without looking at it (free-form data such as provenance).
   void accept_all_keys();
+  // Marks one key as read without looking at it.
+  void accept(const std::string& key) { state_->read.insert(key); }
   // Makes a key known to error messages without reading it (a key read only in some cases).
   void know(const std::string& key);
 

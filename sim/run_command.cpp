@@ -1,0 +1,123 @@
+// `sim run`, and `sim --config` for short: one run, a summary or a result document.
+#include <fmt/format.h>
+
+#include <iostream>
+#include <memory>
+#include <sstream>
+
+#include "api/run.h"
+#include "command.h"
+#include "core/files.h"
+
+namespace moesim::cli {
+namespace {
+
+struct RunArguments {
+  std::string config;
+  std::vector<std::string> overrides;
+  std::string json;
+  std::string tokens_csv;
+  std::string timeline;
+  std::size_t timeline_tokens = 16;
+  bool print_config = false;
+};
+
+// Every file is made in memory first and written whole: a failing run leaves nothing behind.
+void write_whole(const std::string& path, const std::string& text) {
+  write_file_atomically(path, [&](std::ostream& out) { out << text; });
+}
+
+void print_resolved(const ConfigText& config) {
+  const auto plan = plan_run(config);
+  std::cout << describe_run(*plan).config.dump(2) << "\n";
+}
+
+void run_once(const RunArguments& arguments) {
+  const ConfigText config = load_config(arguments.config, arguments.overrides);
+  if (arguments.print_config) return print_resolved(config);
+  Timeline timeline;
+  ExecuteOptions options;
+  options.keep_rows = !arguments.tokens_csv.empty();
+  options.timeline = arguments.timeline.empty() ? nullptr : &timeline;
+  options.timeline_tokens = arguments.timeline_tokens;
+  if (options.timeline != nullptr && config.root.value("device", Json()).is_null()) {
+    throw user_error("--timeline",
+                     "expected a configuration with a device: without one there is no "
+                     "time to draw");
+  }
+  const RunReport report = run(config, options);
+  if (!arguments.tokens_csv.empty()) {
+    std::ostringstream csv;
+    write_tokens_csv(report.result, csv);
+    write_whole(arguments.tokens_csv, csv.str());
+  }
+  if (options.timeline != nullptr) {
+    write_file_atomically(arguments.timeline, [&](std::ostream& out) { timeline.write(out); });
+  }
+  const bool json_on_stdout = arguments.json == "-";
+  if (!arguments.json.empty()) {
+    const std::string text = result_json(report).dump(2) + "\n";
+    if (json_on_stdout) {
+      std::cout << text;
+    } else {
+      write_whole(arguments.json, text);
+    }
+  }
+  for (const std::string& warning : report.result.warnings) {
+    if (json_on_stdout) std::cerr << "sim: warning: " << warning << "\n";
+  }
+  if (!json_on_stdout) write_summary(report, std::cout);
+  if (!std::cout.flush()) throw user_error("standard output", "writing failed");
+}
+
+void add_options(CLI::App& target, RunArguments& arguments) {
+  target
+      .add_option("--config", arguments.config, "the configuration, a JSON file (docs/config.md)")
+      ->type_name("FILE");
+  target
+      .add_option("--set", arguments.overrides,
+                  "override one key: /cache/capacity_mib=2000 (may be repeated)")
+      ->type_name("PTR=VALUE")
+      ->allow_extra_args(false);
+  target.add_option("--json", arguments.json, "write the result as JSON; - for standard output")
+      ->type_name("FILE");
+  target.add_option("--tokens-csv", arguments.tokens_csv, "write one row per measured token")
+      ->type_name("FILE");
+  target
+      .add_option("--timeline", arguments.timeline,
+                  "write a Chrome/Perfetto timeline of the first measured tokens")
+      ->type_name("FILE");
+  target
+      .add_option("--timeline-tokens", arguments.timeline_tokens,
+                  "how many tokens the timeline shows")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  target.add_flag("--print-config", arguments.print_config,
+                  "print the configuration with every key in force, and stop");
+}
+
+void run_checked(const RunArguments& arguments) {
+  if (arguments.config.empty()) throw user_error("sim run", "expected --config FILE, got none");
+  run_once(arguments);
+}
+
+}  // namespace
+
+void add_run_command(CLI::App& app) {
+  auto arguments = std::make_shared<RunArguments>();
+  CLI::App* run = app.add_subcommand("run", "simulate one configuration");
+  add_options(*run, *arguments);
+  run->callback([arguments] { run_checked(*arguments); });
+
+  auto shorthand = std::make_shared<RunArguments>();
+  add_options(app, *shorthand);
+  app.callback([&app, shorthand] {
+    if (!app.get_subcommands().empty()) return;
+    if (shorthand->config.empty()) {
+      throw user_error("sim", "expected --config FILE or a command (see sim --help)");
+    }
+    run_once(*shorthand);
+  });
+}
+
+}  // namespace moesim::cli

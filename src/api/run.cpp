@@ -1,0 +1,127 @@
+#include "api/run.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "api/overrides.h"
+#include "core/files.h"
+#include "engine/replay.h"
+#include "metrics/run_metrics.h"
+
+namespace moesim {
+namespace {
+
+// Bounds replay every access twice more. Beyond this many they are left out, with a warning.
+constexpr std::uint64_t kMostAccessesForBounds = 200'000'000;
+
+double hit_rate(const CacheCounts& counts) {
+  return counts.accesses == 0
+             ? 0.0
+             : static_cast<double>(counts.hits) / static_cast<double>(counts.accesses);
+}
+
+// Runs the passes in time, or without where the plan has no device. Spans are reported for the
+// passes of the timeline only.
+class Runner {
+ public:
+  explicit Runner(RunPlan& plan) : plan_(plan), replay_(plan.session(), plan.schedule()) {}
+
+  void run(std::size_t first, std::size_t end, RunObserver& observer, bool spans) {
+    if (plan_.simulation() != nullptr) {
+      plan_.simulation()->run(first, end, &observer, spans);
+    } else {
+      replay_.run(first, end, &observer);
+    }
+  }
+
+ private:
+  RunPlan& plan_;
+  Replay replay_;
+};
+
+// The passes from the first measured token on, as many as the timeline takes.
+std::pair<std::size_t, std::size_t> timeline_passes(const TokenSchedule& schedule,
+                                                    std::size_t tokens) {
+  const auto& passes = schedule.passes;
+  const auto first =
+      std::find_if(passes.begin(), passes.end(), [](const Pass& p) { return p.measured; });
+  const auto begin = static_cast<std::size_t>(first - passes.begin());
+  return {begin, std::min(passes.size(), begin + tokens)};
+}
+
+void run_passes(RunPlan& plan, const ExecuteOptions& options, ObserverList& observers) {
+  Runner runner(plan);
+  const std::size_t all = plan.schedule().passes.size();
+  if (options.timeline == nullptr || plan.simulation() == nullptr) {
+    runner.run(0, all, observers, false);
+  } else {
+    const auto range = timeline_passes(plan.schedule(), options.timeline_tokens);
+    runner.run(0, range.first, observers, false);
+    ObserverList with_timeline = observers;
+    with_timeline.add(*options.timeline);
+    runner.run(range.first, range.second, with_timeline, true);
+    runner.run(range.second, all, observers, false);
+  }
+  if (plan.simulation() != nullptr) plan.simulation()->drain();
+}
+
+}  // namespace
+
+ConfigText load_config(const std::string& path, const std::vector<std::string>& overrides) {
+  ConfigText config;
+  config.shown = path;
+  config.root = read_json_file(path, path);
+  config.base_dir = std::filesystem::path(path).parent_path();
+  if (!config.root.is_object())
+    throw user_error(path, "expected an object, got " + config.root.dump());
+  apply_overrides(config.root, overrides, config.warnings);
+  return config;
+}
+
+std::unique_ptr<RunPlan> plan_run(const ConfigText& config) {
+  return std::make_unique<RunPlan>(read_run_config(config.root, config.shown, config.base_dir));
+}
+
+RunResult execute(RunPlan& plan, const ExecuteOptions& options) {
+  RunMetrics metrics(plan, options.keep_rows);
+  ObserverList observers;
+  observers.add(metrics);
+  const std::size_t events = plan.schedule().passes.size() * plan.trace().shape().layers;
+  const std::uint64_t accesses = events * plan.session().routing().max_experts();
+  const bool with_bounds = accesses <= kMostAccessesForBounds;
+  const bool record = with_bounds && !plan.future_known();
+  AccessLog log(plan.trace().shape(), record ? events : 0, record ? accesses : 0);
+  AccessRecorder recorder(log, plan.config().cache.reset);
+  if (record) observers.add(recorder);
+  run_passes(plan, options, observers);
+  RunResult result = metrics.result();
+  if (with_bounds) {
+    result.belady_hit_rate = hit_rate(plan.replay_belady(plan.native_accesses()));
+    if (record) {
+      log.finish();
+      result.belady_executed_hit_rate = hit_rate(plan.replay_belady(log));
+    } else {
+      result.belady_executed_hit_rate = hit_rate(plan.replay_belady(plan.executed_accesses()));
+    }
+  } else {
+    result.warnings.push_back("the Belady bounds were left out: too many accesses");
+  }
+  return result;
+}
+
+RunReport run(const ConfigText& config, const ExecuteOptions& options) {
+  const std::unique_ptr<RunPlan> plan = plan_run(config);
+  RunReport report;
+  report.result = execute(*plan, options);
+  auto& warnings = report.result.warnings;
+  warnings.insert(warnings.begin(), config.warnings.begin(), config.warnings.end());
+  report.facts = describe_run(*plan);
+  report.inputs.push_back({config.shown, sha256_of_file(config.shown)});
+  report.inputs.push_back({plan->config().trace_shown, sha256_of_file(plan->config().trace_path)});
+  for (const RunConfig::Input& input : plan->config().inputs) {
+    report.inputs.push_back({input.shown, sha256_of_file(input.path)});
+  }
+  return report;
+}
+
+}  // namespace moesim

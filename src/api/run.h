@@ -1,0 +1,45 @@
+// The front door of the library: a configuration in, a result out. The program, sweeps and bindings
+// all come through here.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/json_file.h"
+#include "engine/run_plan.h"
+#include "metrics/run_result.h"
+#include "report/run_report.h"
+#include "report/timeline.h"
+
+namespace moesim {
+
+// A configuration with its overrides applied.
+struct ConfigText {
+  Json root;
+  std::string shown;               // how messages call it
+  std::filesystem::path base_dir;  // what its paths are relative to
+  std::vector<std::string> warnings;
+};
+
+// Reads a file and applies overrides. Throws UserError.
+ConfigText load_config(const std::string& path, const std::vector<std::string>& overrides);
+
+// Builds the run that the configuration describes. Throws UserError.
+std::unique_ptr<RunPlan> plan_run(const ConfigText& config);
+
+struct ExecuteOptions {
+  bool keep_rows = false;        // RunResult::rows
+  Timeline* timeline = nullptr;  // hears of `timeline_tokens` measured tokens, from the first
+  std::size_t timeline_tokens = 16;
+};
+
+// Runs the plan from beginning to end, bounds included.
+RunResult execute(RunPlan& plan, const ExecuteOptions& options);
+
+// All of it: plan, execute, and the report with the resolved configuration and the checksums of
+// the inputs.
+RunReport run(const ConfigText& config, const ExecuteOptions& options);
+
+}  // namespace moesim

@@ -1,0 +1,70 @@
+#include "engine/access_log.h"
+
+#include <utility>
+
+#include "engine/replay.h"
+
+namespace moesim {
+
+AccessLog::AccessLog(RoutingShape shape, std::size_t events, std::size_t accesses)
+    : shape_(shape), accesses_(shape.layers * shape.experts) {
+  accesses_.reserve(events, accesses);
+  events_.reserve(events);
+  keys_.reserve(shape.experts);
+}
+
+void AccessLog::add(const LoggedEvent& event, std::span<const Access> accesses) {
+  keys_.clear();
+  for (const Access& access : accesses) {
+    keys_.push_back(expert_key(event.layer, access.expert, shape_.experts));
+  }
+  accesses_.add_event(keys_);
+  events_.push_back(event);
+}
+
+void AccessRecorder::on_visit(const Pass& pass, LayerId layer, const VisitOutcome& visit,
+                              TimePoint /*at*/) {
+  const bool first_of_pass = last_ != &pass;
+  last_ = &pass;
+  const bool resets = first_of_pass && pass.starts_sequence && reset_ == CacheReset::kSequence;
+  log_.add({layer, pass.phase == Phase::kPrefill, pass.measured, resets}, visit.accesses);
+}
+
+AccessLog record_accesses(ExpertSession& session, const TokenSchedule& schedule, CacheReset reset) {
+  const RoutingShape shape = session.shape();
+  const std::size_t most = session.routing().max_experts();
+  AccessLog log(shape, schedule.passes.size() * shape.layers,
+                schedule.passes.size() * shape.layers * most);
+  AccessRecorder recorder(log, reset);
+  Replay(session, schedule).run(0, schedule.passes.size(), &recorder);
+  log.finish();
+  return log;
+}
+
+CacheCounts replay_accesses(const AccessLog& log, const CacheOptions& options,
+                            std::unique_ptr<EvictionPolicy> policy) {
+  const RoutingShape shape = options.shape;
+  ExpertCache cache(options, std::move(policy));
+  CacheAccounting all(shape, options.expert_size);
+  CacheCounts measured;
+  std::vector<ExpertId> experts;
+  experts.reserve(shape.experts);
+  std::uint32_t token = 0;
+  for (std::size_t number = 0; number < log.events(); ++number) {
+    const LoggedEvent& event = log.event(number);
+    if (event.resets_before) cache.reset();
+    experts.clear();
+    for (const ExpertKey key : log.accesses().event(number)) {
+      experts.push_back(expert_of(key, shape.experts));
+    }
+    if (event.layer == LayerId{0}) ++token;
+    const CacheCounts before = all.counts();
+    const EventOutcome outcome = event.is_union ? cache.visit_union(token, event.layer, experts)
+                                                : cache.visit(token, event.layer, experts);
+    all.count(token, event.layer, outcome);
+    if (event.measured) measured += all.counts() - before;
+  }
+  return measured;
+}
+
+}  // namespace moesim

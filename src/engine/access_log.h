@@ -1,0 +1,68 @@
+// The expert accesses of a whole run written down: the future that offline policies look into, and
+// what the offline-optimal bounds are replayed on.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "cache/cache_accounting.h"
+#include "cache/expert_cache.h"
+#include "cache/future_accesses.h"
+#include "engine/expert_session.h"
+#include "engine/run_observer.h"
+#include "engine/token_schedule.h"
+
+namespace moesim {
+
+// One cache event beside its experts (FutureAccesses holds those, in the order of the cache).
+struct LoggedEvent {
+  LayerId layer{};
+  bool is_union = false;       // a prefill pass
+  bool measured = false;       // counts towards the result
+  bool resets_before = false;  // the cache is emptied first (a new sequence with cache.reset)
+};
+
+class AccessLog {
+ public:
+  // `events` and `accesses`: room to take in advance, so that recording does not allocate.
+  AccessLog(RoutingShape shape, std::size_t events, std::size_t accesses);
+
+  void add(const LoggedEvent& event, std::span<const Access> accesses);
+  void finish() { accesses_.finish(); }
+
+  [[nodiscard]] const FutureAccesses& accesses() const { return accesses_; }
+  [[nodiscard]] const LoggedEvent& event(std::size_t number) const { return events_[number]; }
+  [[nodiscard]] std::size_t events() const { return events_.size(); }
+
+ private:
+  RoutingShape shape_;
+  FutureAccesses accesses_;
+  std::vector<LoggedEvent> events_;
+  std::vector<ExpertKey> keys_;  // scratch
+};
+
+// Writes down what a run executes, while it goes on.
+class AccessRecorder final : public RunObserver {
+ public:
+  AccessRecorder(AccessLog& log, CacheReset reset) : log_(log), reset_(reset) {}
+  void on_visit(const Pass& pass, LayerId layer, const VisitOutcome& visit, TimePoint at) override;
+
+ private:
+  AccessLog& log_;
+  CacheReset reset_;
+  const Pass* last_ = nullptr;
+};
+
+// Walks the schedule with a session whose routing does not look at the cache and writes down what
+// it accesses. The session's own cache plays no part in it.
+// REQUIRES: !session.routing().looks_at_residency().
+AccessLog record_accesses(ExpertSession& session, const TokenSchedule& schedule, CacheReset reset);
+
+// Replays the log through a cache with the given options and policy; the counts are those of the
+// measured events.
+CacheCounts replay_accesses(const AccessLog& log, const CacheOptions& options,
+                            std::unique_ptr<EvictionPolicy> policy);
+
+}  // namespace moesim

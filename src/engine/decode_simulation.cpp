@@ -1,0 +1,358 @@
+#include "engine/decode_simulation.h"
+
+#include <algorithm>
+
+#include "core/errors.h"
+#include "engine/critical_path.h"
+
+namespace moesim {
+namespace {
+
+PathPart path_part_of(TaskKind kind) {
+  switch (kind) {
+    case TaskKind::kAttention:
+      return PathPart::kAttention;
+    case TaskKind::kDenseFfn:
+      return PathPart::kDenseFfn;
+    case TaskKind::kRouter:
+      return PathPart::kRouter;
+    case TaskKind::kShared:
+      return PathPart::kSharedExperts;
+    case TaskKind::kHead:
+      return PathPart::kHead;
+    case TaskKind::kAdmit:
+      return PathPart::kAdmission;
+    default:
+      return PathPart::kExperts;
+  }
+}
+
+TokenGraphOptions graph_options(const SimulationParts& parts, std::size_t slots) {
+  return {slots, parts.execution.overlap};
+}
+
+std::size_t record_capacity(const SimulationParts& parts) {
+  const RoutingShape shape = parts.session->shape();
+  const bool has_prefill = parts.schedule->prefill_tokens > 0;
+  const std::size_t slots = has_prefill ? shape.experts : parts.session->routing().max_experts();
+  // Jobs and reads of one pass, twice, and as much again for speculation.
+  return 4 * (shape.layers * (4 * slots + 6) + parts.model->num_hidden_layers + 64);
+}
+
+FlashPathOptions flash_options(const SimulationParts& parts) {
+  const double sigma = parts.execution.service_noise ? parts.device->flash.noise_sigma : 0.0;
+  return {parts.execution.lanes, record_capacity(parts), parts.session->shape().experts, sigma,
+          parts.seed};
+}
+
+}  // namespace
+
+DecodeSimulation::DecodeSimulation(const SimulationParts& parts)
+    : parts_(parts),
+      shape_(parts.session->shape()),
+      token_graph_(build_token_graph(*parts.model,
+                                     graph_options(parts, parts.session->routing().max_experts()))),
+      bus_(to_rate(parts.device->dram.total_gbps), queue_),
+      compute_(queue_, bus_, record_capacity(parts)),
+      flash_(parts.device->flash, parts.device->dram.dma_factor, flash_options(parts), queue_,
+             bus_),
+      speculative_transfer_(shape_.layers * shape_.experts, kNoId) {
+  std::size_t tasks = token_graph_.size();
+  if (parts.schedule->prefill_tokens > 0) {
+    prefill_graph_ = std::make_unique<CompiledGraph>(
+        build_token_graph(*parts.model, graph_options(parts, shape_.experts)));
+    tasks = std::max(tasks, prefill_graph_->size());
+  }
+  queue_.reserve(parts.execution.lanes * 2 + 64);
+  pending_.reserve(tasks);
+  causes_.resize(tasks);
+  dependency_finish_.resize(tasks);
+  ready_.reserve(tasks);
+  slots_.reserve(shape_.experts);
+  wanted_.reserve(shape_.layers * shape_.experts);
+  executed_.reserve(shape_.experts);
+}
+
+void DecodeSimulation::run(std::size_t first, std::size_t end, RunObserver* observer, bool spans) {
+  observer_ = observer;
+  compute_.set_observer(spans ? observer : nullptr);
+  flash_.set_observer(spans ? observer : nullptr);
+  for (std::size_t i = first; i < end; ++i) run_pass(parts_.schedule->passes[i]);
+}
+
+void DecodeSimulation::run_pass(const Pass& pass) {
+  pass_ = &pass;
+  graph_ = pass.phase == Phase::kPrefill ? prefill_graph_.get() : &token_graph_;
+  pending_.assign(graph_->predecessor_counts().begin(), graph_->predecessor_counts().end());
+  std::fill_n(dependency_finish_.begin(), graph_->size(), Duration::zero());
+  record_ = {};
+  pass_done_ = false;
+  compute_.begin_pass();
+  parts_.session->begin_pass(pass);
+  const TimePoint start = queue_.now();
+  causes_[0] = {};
+  ready_.push_back(0);
+  start_ready_tasks();
+  run_events(queue_, *this, [this] { return pass_done_; });
+  if (!pass_done_) throw InvariantError("a pass came to a halt before its end");
+  report(pass, start);
+}
+
+void DecodeSimulation::report(const Pass& pass, TimePoint start) {
+  record_.pass = &pass;
+  record_.start = start;
+  record_.end = queue_.now();
+  record_.parts = compute_.parts();
+  record_.path = critical_path(compute_, flash_, last_job_, start);
+  const CacheCounts& counts = parts_.session->accounting().counts();
+  record_.cache = counts - counted_;
+  counted_ = counts;
+  record_.flash = flash_.counts() - flash_counted_;
+  flash_counted_ = flash_.counts();
+  record_.prefetch = parts_.session->prefetched() - prefetch_counted_;
+  prefetch_counted_ = parts_.session->prefetched();
+  record_.dram_bytes = record_.compute_bytes + flash_.dma_bytes(record_.flash.bytes);
+  if (observer_ != nullptr) observer_->on_pass(record_);
+}
+
+void DecodeSimulation::drain() {
+  pass_done_ = false;
+  run_events(queue_, *this, [] { return false; });
+  if (!flash_.idle() || !compute_.idle()) {
+    throw InvariantError("the run ended with reads or jobs that no event will finish");
+  }
+}
+
+void DecodeSimulation::on(const HostDone& event) { flash_.host_done(event.lane); }
+
+void DecodeSimulation::on(const FixedDone& /*event*/) {
+  if (const auto job = compute_.fixed_done()) finish_job(*job);
+}
+
+void DecodeSimulation::on(const BusDone& event) {
+  if (!bus_.finish(event)) return;
+  if (event.agent == BusAgent::kCompute) {
+    finish_job(compute_.bytes_done());
+  } else {
+    if (const auto transfer = flash_.service_done()) finish_transfer(*transfer);
+    start_ready_tasks();
+  }
+}
+
+// Everything that can start now does: tasks first, so that their reads queue as demand, then lanes
+// and the compute agent.
+void DecodeSimulation::start_ready_tasks() {
+  while (ready_first_ < ready_.size()) start_task(ready_[ready_first_++]);
+  ready_.clear();
+  ready_first_ = 0;
+  flash_.start_reads();
+  compute_.start_next();
+}
+
+const DecodeSimulation::Slot* DecodeSimulation::slot_of(const Task& task) const {
+  return task.slot < slots_.size() ? &slots_[task.slot] : nullptr;
+}
+
+void DecodeSimulation::start_task(std::uint32_t id) {
+  const Task& task = graph_->task(id);
+  switch (task.kind) {
+    case TaskKind::kFetched:
+    case TaskKind::kCombine:
+      complete(id, causes_[id], Duration::zero());
+      return;
+    case TaskKind::kFetch:
+    case TaskKind::kFetchDown:
+    case TaskKind::kAdmit:
+    case TaskKind::kExpert:
+    case TaskKind::kExpertDown: {
+      const Slot* slot = slot_of(task);
+      if (slot == nullptr) {
+        complete(id, causes_[id], Duration::zero());
+      } else if (task.kind == TaskKind::kFetch || task.kind == TaskKind::kFetchDown) {
+        start_fetch(id, *slot);
+      } else if (task.kind == TaskKind::kAdmit) {
+        if (slot->kind == AccessKind::kHit) {
+          complete(id, causes_[id], Duration::zero());
+        } else {
+          submit_admission(id, slot->key, false, causes_[id]);
+        }
+      } else {
+        submit(id, parts_.costs->expert(task.kind, slot->bytes, slot->tokens));
+      }
+      return;
+    }
+    default:
+      submit(id, parts_.costs->task(task, pass_->position, pass_->count));
+      return;
+  }
+}
+
+void DecodeSimulation::submit(std::uint32_t task, const ComputeCost& cost) {
+  record_.compute_bytes += cost.bytes;
+  if (cost.fixed + cost.nominal == Duration::zero()) {
+    complete(task, causes_[task], Duration::zero());
+    return;
+  }
+  const Task& what = graph_->task(task);
+  JobRecord job;
+  job.task = task;
+  job.path_part = path_part_of(what.kind);
+  job.span.kind = what.kind;
+  job.span.part = TimePart::kCompute;
+  job.span.hidden_layer = what.hidden_layer;
+  job.span.fixed = cost.fixed;
+  job.nominal = cost.nominal;
+  job.rate = cost.rate;
+  job.cause = causes_[task];
+  if (what.kind == TaskKind::kExpert || what.kind == TaskKind::kExpertDown) {
+    job.span.has_expert = true;
+    job.span.expert =
+        static_cast<std::uint32_t>(index(expert_of(slot_of(what)->key, shape_.experts)));
+  }
+  compute_.submit(job);
+}
+
+void DecodeSimulation::submit_admission(std::uint32_t task, ExpertKey key, bool speculative,
+                                        CauseRef cause) {
+  const bool keeps = parts_.session->cache().capacity() > 0;
+  const Duration time =
+      keeps ? parts_.costs->admission(parts_.session->expert_bytes(key)) : Duration::zero();
+  if (time == Duration::zero()) {
+    if (task != kNoId) complete(task, cause, Duration::zero());
+    return;
+  }
+  JobRecord job;
+  job.task = task;
+  job.path_part = PathPart::kAdmission;
+  job.span.kind = TaskKind::kAdmit;
+  job.span.part = TimePart::kAdmission;
+  job.span.speculative = speculative;
+  job.span.hidden_layer =
+      static_cast<std::uint16_t>(parts_.model->moe_layers[index(layer_of(key, shape_.experts))]);
+  job.span.has_expert = true;
+  job.span.expert = static_cast<std::uint32_t>(index(expert_of(key, shape_.experts)));
+  job.span.fixed = time;
+  job.cause = cause;
+  compute_.submit(job);
+}
+
+void DecodeSimulation::start_fetch(std::uint32_t id, const Slot& slot) {
+  if (slot.kind == AccessKind::kHit) {
+    complete(id, causes_[id], Duration::zero());
+    return;
+  }
+  const std::uint32_t under_way = speculative_transfer_[index(slot.key)];
+  if (slot.kind == AccessKind::kLate && under_way != kNoId) {
+    flash_.demand(under_way, id);
+    return;
+  }
+  if (slot.kind == AccessKind::kLate) {  // It has arrived since the visit was decided.
+    complete(id, causes_[id], Duration::zero());
+    return;
+  }
+  const ReadSizes reads = parts_.costs->reads(graph_->task(id).kind, slot.bytes);
+  record_.flash_bound += flash_.device_time(reads);
+  const std::uint32_t transfer = flash_.begin(slot.key, reads, false, causes_[id]);
+  flash_.demand(transfer, id);
+}
+
+void DecodeSimulation::complete(std::uint32_t id, CauseRef ref, Duration own_time) {
+  const Duration finish = dependency_finish_[id] + own_time;
+  const auto& successors = graph_->successors();
+  for (std::uint32_t i = graph_->first_successor(id); i < graph_->end_successor(id); ++i) {
+    const std::uint32_t next = successors[i];
+    dependency_finish_[next] = std::max(dependency_finish_[next], finish);
+    causes_[next] = ref;
+    if (--pending_[next] == 0) ready_.push_back(next);
+  }
+  record_.dependency = finish;
+}
+
+void DecodeSimulation::finish_job(std::uint32_t id) {
+  const JobRecord& job = compute_.job(id);
+  const CauseRef ref{CauseRef::Kind::kJob, id};
+  if (job.task != kNoId) {
+    const TaskKind kind = job.span.kind;
+    const auto layer = static_cast<LayerId>(graph_->task(job.task).layer);
+    if (kind == TaskKind::kRouter) decide_experts(layer);
+    complete(job.task, ref, job.span.fixed + job.nominal);
+    if (kind == TaskKind::kHead) {
+      last_job_ = id;
+      pass_done_ = true;
+      return;
+    }
+    if (kind == TaskKind::kRouter && parts_.prefetcher->active() &&
+        pass_->phase == Phase::kDecode) {
+      while (ready_first_ < ready_.size()) start_task(ready_[ready_first_++]);
+      predict(layer, ref);
+    }
+  }
+  start_ready_tasks();
+}
+
+void DecodeSimulation::finish_transfer(std::uint32_t id) {
+  const Transfer& transfer = flash_.transfer(id);
+  const CauseRef ref{CauseRef::Kind::kRead, transfer.last_read};
+  if (transfer.speculative) {
+    speculative_transfer_[index(transfer.key)] = kNoId;
+    speculative_bytes_ -= transfer.bytes;
+    parts_.session->finish_read(transfer.key);
+    if (transfer.waiting[0] == kNoId) submit_admission(kNoId, transfer.key, true, ref);
+  }
+  for (const std::uint32_t task : transfer.waiting) {
+    if (task == kNoId) continue;
+    const ReadSizes reads = transfer.speculative
+                                ? ReadSizes{}
+                                : parts_.costs->reads(graph_->task(task).kind,
+                                                      parts_.session->expert_bytes(transfer.key));
+    complete(task, ref, flash_.unshared_time(reads));
+  }
+}
+
+void DecodeSimulation::decide_experts(LayerId layer) {
+  ExpertSession& session = *parts_.session;
+  const bool is_union = pass_->phase == Phase::kPrefill;
+  const VisitOutcome visit =
+      is_union ? session.prefill(*pass_, layer) : session.decode(*pass_, layer);
+  slots_.clear();
+  executed_.clear();
+  for (std::size_t i = 0; i < visit.accesses.size(); ++i) {
+    const Access& access = visit.accesses[i];
+    const ExpertKey key = expert_key(layer, access.expert, shape_.experts);
+    const std::uint32_t tokens = is_union ? session.union_counts()[i] : 1;
+    slots_.push_back({key, access.kind, session.expert_bytes(key), tokens});
+    executed_.push_back(access.expert);
+  }
+  record_.experts += visit.accesses.size();
+  last_event_ = visit.event;
+  if (observer_ != nullptr && visit.visited)
+    observer_->on_visit(*pass_, layer, visit, queue_.now());
+}
+
+void DecodeSimulation::predict(LayerId layer, CauseRef cause) {
+  if (executed_.empty()) return;
+  Prefetcher& prefetcher = *parts_.prefetcher;
+  if (prefetcher.predictor_bytes() > 0) {
+    const ComputeCost cost = parts_.costs->predictor(prefetcher.predictor_bytes());
+    JobRecord job;
+    job.path_part = PathPart::kPredictor;
+    job.span.kind = TaskKind::kRouter;
+    job.span.part = TimePart::kPredictor;
+    job.nominal = cost.nominal;
+    job.rate = cost.rate;
+    job.cause = cause;
+    compute_.submit(job);
+  }
+  wanted_.clear();
+  prefetcher.predict({pass_->first, last_event_, layer, executed_}, wanted_);
+  for (const ExpertKey key : wanted_) {
+    const std::uint64_t bytes = parts_.session->expert_bytes(key);
+    if (speculative_bytes_ + bytes > prefetcher.max_outstanding_bytes()) break;
+    if (!parts_.session->begin_read(key)) continue;
+    speculative_bytes_ += bytes;
+    speculative_transfer_[index(key)] =
+        flash_.begin(key, parts_.costs->all_reads(bytes), true, cause);
+  }
+}
+
+}  // namespace moesim

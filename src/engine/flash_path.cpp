@@ -1,0 +1,125 @@
+#include "engine/flash_path.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace moesim {
+
+FlashPath::FlashPath(const FlashSpec& flash, double dma_factor, const FlashPathOptions& options,
+                     EventQueue<SimEvent>& queue, MemoryBus& bus)
+    : device_(flash, options.lanes),
+      dma_factor_(dma_factor),
+      options_(options),
+      queue_(queue),
+      bus_(bus),
+      noise_(Rng::for_component(options.seed, "flash")),
+      transfers_(options.records),
+      reads_(options.records),
+      lane_reads_(device_.lanes(), kNoId),
+      last_on_lane_(device_.lanes(), kNoId) {}
+
+std::uint32_t FlashPath::begin(ExpertKey key, const ReadSizes& reads, bool speculative,
+                               CauseRef cause) {
+  Transfer transfer;
+  transfer.key = key;
+  transfer.reads_left = static_cast<std::uint32_t>(reads.count);
+  transfer.speculative = speculative;
+  transfer.cause = cause;
+  transfer.enqueued = queue_.now();
+  for (std::size_t i = 0; i < reads.count; ++i) transfer.bytes += reads.bytes[i];
+  const std::uint32_t id = transfers_.add(transfer);
+  for (std::size_t i = 0; i < reads.count; ++i) {
+    device_.enqueue({id, reads.bytes[i], speculative});
+  }
+  return id;
+}
+
+void FlashPath::demand(std::uint32_t transfer, std::uint32_t task) {
+  Transfer& wanted = transfers_[transfer];
+  wanted.waiting[wanted.waiting[0] == kNoId ? 0 : 1] = task;
+  device_.promote(transfer);
+}
+
+void FlashPath::start_reads() {
+  while (const auto start = device_.start_next()) {
+    const Transfer& transfer = transfers_[start->read.tag];
+    ReadRecord record;
+    record.transfer = start->read.tag;
+    record.enqueued = transfer.enqueued;
+    record.cause = transfer.cause;
+    record.previous_on_lane = last_on_lane_[start->lane];
+    record.span.lane = start->lane;
+    record.span.layer = layer_of(transfer.key, options_.experts);
+    record.span.expert = expert_of(transfer.key, options_.experts);
+    record.span.speculative = start->read.speculative;
+    record.span.bytes = start->read.bytes;
+    record.span.lane_start = queue_.now();
+    lane_reads_[start->lane] = reads_.add(record);
+    queue_.schedule(device_.host_delay(start->read.bytes),
+                    HostDone{static_cast<std::uint32_t>(start->lane)});
+  }
+}
+
+void FlashPath::host_done(std::uint32_t lane) {
+  reads_[lane_reads_[lane]].span.host_end = queue_.now();
+  if (const auto served = device_.host_done(lane)) begin_service(*served);
+}
+
+// DMA is charged evenly over the whole service, command time included: what DRAM sees is the mean
+// rate, and one event per read is enough.
+void FlashPath::begin_service(std::size_t lane) {
+  ReadRecord& record = reads_[lane_reads_[lane]];
+  record.span.service_start = queue_.now();
+  record.previous_on_device = last_on_device_;
+  Duration service = device_.service_time(record.span.bytes);
+  if (options_.noise_sigma > 0) {
+    const double sigma = options_.noise_sigma;
+    const double factor = std::exp(sigma * noise_.normal() - sigma * sigma / 2);  // mean 1
+    service = Duration{std::llround(static_cast<double>(service.count()) * factor)};
+  }
+  service = std::max(service, Duration{1});
+  const Wide moved = Wide{dma_bytes(record.span.bytes)} * 1'000'000'000'000U;
+  const auto rate = static_cast<std::uint64_t>(moved / static_cast<std::uint64_t>(service.count()));
+  bus_.begin(BusAgent::kFlash, service,
+             static_cast<BytesPerSecond>(std::max<std::uint64_t>(rate, 1)));
+}
+
+std::optional<std::uint32_t> FlashPath::service_done() {
+  const FlashDevice::ServiceEnd end = device_.service_done();
+  const std::uint32_t id = lane_reads_[end.lane];
+  ReadRecord& record = reads_[id];
+  record.span.end = queue_.now();
+  last_on_lane_[end.lane] = id;
+  last_on_device_ = id;
+  ++counts_.reads;
+  counts_.bytes += record.span.bytes;
+  counts_.service += record.span.end - record.span.service_start;
+  counts_.lane += record.span.end - record.span.lane_start;
+  if (observer_ != nullptr) observer_->on_read(record.span);
+  if (end.next) begin_service(*end.next);
+  Transfer& transfer = transfers_[record.transfer];
+  transfer.last_read = id;
+  if (--transfer.reads_left > 0) return std::nullopt;
+  return record.transfer;
+}
+
+Duration FlashPath::unshared_time(const ReadSizes& reads) const {
+  Duration longest{};
+  for (std::size_t i = 0; i < reads.count; ++i) {
+    longest = std::max(longest,
+                       device_.host_delay(reads.bytes[i]) + device_.service_time(reads.bytes[i]));
+  }
+  return longest;
+}
+
+Duration FlashPath::device_time(const ReadSizes& reads) const {
+  Duration total{};
+  for (std::size_t i = 0; i < reads.count; ++i) total += device_.service_time(reads.bytes[i]);
+  return total;
+}
+
+std::uint64_t FlashPath::dma_bytes(std::uint64_t bytes) const {
+  return static_cast<std::uint64_t>(std::llround(static_cast<double>(bytes) * dma_factor_));
+}
+
+}  // namespace moesim

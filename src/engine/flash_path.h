@@ -1,0 +1,88 @@
+// Reads on their way: transfers (all reads of one expert, or of a part of it) through the flash
+// device, with DMA drawing on the memory bus while a read is in service.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "core/rng.h"
+#include "engine/event_queue.h"
+#include "engine/memory_bus.h"
+#include "engine/records.h"
+#include "engine/run_observer.h"
+#include "engine/sim_event.h"
+#include "engine/task_costs.h"
+#include "hardware/device.h"
+#include "hardware/flash_device.h"
+
+namespace moesim {
+
+// A group of reads that is complete when the last of them is.
+struct Transfer {
+  ExpertKey key{};
+  std::uint64_t bytes = 0;
+  std::uint32_t reads_left = 0;
+  std::array<std::uint32_t, 2> waiting{kNoId, kNoId};  // tasks
+  bool speculative = false;
+  CauseRef cause;
+  TimePoint enqueued{};
+  std::uint32_t last_read = kNoId;  // id of the read that ended last
+};
+
+struct FlashPathOptions {
+  std::size_t lanes = 1;
+  std::size_t records = 1024;  // reads and transfers to keep
+  std::size_t experts = 1;     // per layer, to name reads in spans
+  double noise_sigma = 0;      // 0: deterministic service
+  std::uint64_t seed = 1;
+};
+
+class FlashPath {
+ public:
+  FlashPath(const FlashSpec& flash, double dma_factor, const FlashPathOptions& options,
+            EventQueue<SimEvent>& queue, MemoryBus& bus);
+
+  // Queues the reads of an expert, or of a part of it; returns the transfer's id.
+  std::uint32_t begin(ExpertKey key, const ReadSizes& reads, bool speculative, CauseRef cause);
+  // The waiting task needs this speculative transfer now: queued reads become demand reads.
+  void demand(std::uint32_t transfer, std::uint32_t task);
+  // Gives queued reads to idle lanes. Call when everything that happens now has been queued.
+  void start_reads();
+
+  void host_done(std::uint32_t lane);
+  // The read in service has moved all its bytes. Returns the transfer where this completed it.
+  std::optional<std::uint32_t> service_done();
+
+  [[nodiscard]] const Transfer& transfer(std::uint32_t id) const { return transfers_[id]; }
+  [[nodiscard]] const ReadRecord& read(std::uint32_t id) const { return reads_[id]; }
+  // Longest time that one of these reads takes when nothing else is going on.
+  [[nodiscard]] Duration unshared_time(const ReadSizes& reads) const;
+  // Device time of these reads together.
+  [[nodiscard]] Duration device_time(const ReadSizes& reads) const;
+  [[nodiscard]] const FlashCounts& counts() const { return counts_; }
+  [[nodiscard]] bool idle() const { return device_.idle(); }
+  // DRAM bytes that reading `bytes` from flash moves.
+  [[nodiscard]] std::uint64_t dma_bytes(std::uint64_t bytes) const;
+  void set_observer(RunObserver* observer) { observer_ = observer; }
+
+ private:
+  void begin_service(std::size_t lane);
+
+  FlashDevice device_;
+  double dma_factor_;
+  FlashPathOptions options_;
+  EventQueue<SimEvent>& queue_;
+  MemoryBus& bus_;
+  Rng noise_;
+  RunObserver* observer_ = nullptr;
+  RecordRing<Transfer> transfers_;
+  RecordRing<ReadRecord> reads_;
+  std::vector<std::uint32_t> lane_reads_;    // [lanes], id of the read that the lane holds
+  std::vector<std::uint32_t> last_on_lane_;  // [lanes], id of the read before it
+  std::uint32_t last_on_device_ = kNoId;
+  FlashCounts counts_;
+};
+
+}  // namespace moesim

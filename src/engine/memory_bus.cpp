@@ -1,0 +1,66 @@
+#include "engine/memory_bus.h"
+
+#include "hardware/max_min.h"
+
+namespace moesim {
+namespace {
+
+// left * cap / rate, rounded up.
+Duration stretched(Duration left, std::uint64_t cap, std::uint64_t rate) {
+  if (rate == cap) return left;
+  const Wide work = Wide{static_cast<std::uint64_t>(left.count())} * cap;
+  return Duration{static_cast<std::int64_t>((work + rate - 1) / rate)};
+}
+
+// elapsed * rate / cap, rounded down.
+Duration progress(Duration elapsed, std::uint64_t cap, std::uint64_t rate) {
+  if (rate == cap) return elapsed;
+  const Wide work = Wide{static_cast<std::uint64_t>(elapsed.count())} * rate;
+  return Duration{static_cast<std::int64_t>(work / cap)};
+}
+
+}  // namespace
+
+void MemoryBus::begin(BusAgent agent, Duration nominal, BytesPerSecond cap) {
+  Flow& flow = flows_[static_cast<std::size_t>(agent)];
+  flow.active = true;
+  flow.left = nominal;
+  flow.cap = to_integer(cap);
+  flow.rate = 0;
+  flow.since = queue_.now();
+  share();
+}
+
+bool MemoryBus::finish(const BusDone& event) {
+  Flow& flow = flows_[static_cast<std::size_t>(event.agent)];
+  if (!flow.active || flow.version != event.version) return false;
+  flow.active = false;
+  share();
+  return true;
+}
+
+void MemoryBus::share() {
+  const Flow& a = flows_[0];
+  const Flow& b = flows_[1];
+  const bool contended = a.active && b.active && a.cap + b.cap > to_integer(total_);
+  std::array<std::uint64_t, 2> rates{a.cap, b.cap};
+  if (contended) {
+    const std::array<std::uint64_t, 2> caps{a.cap, b.cap};
+    max_min_rates(total_, caps, rates);
+  }
+  if (a.active) set_rate(BusAgent::kCompute, rates[0]);
+  if (b.active) set_rate(BusAgent::kFlash, rates[1]);
+}
+
+void MemoryBus::set_rate(BusAgent agent, std::uint64_t rate) {
+  Flow& flow = flows_[static_cast<std::size_t>(agent)];
+  if (flow.rate == rate) return;
+  const TimePoint now = queue_.now();
+  if (flow.rate > 0) flow.left -= progress(now - flow.since, flow.cap, flow.rate);
+  flow.since = now;
+  flow.rate = rate;
+  ++flow.version;
+  queue_.schedule(stretched(flow.left, flow.cap, rate), BusDone{agent, flow.version});
+}
+
+}  // namespace moesim

@@ -1,0 +1,241 @@
+#include "engine/run_config.h"
+
+#include <utility>
+
+#include "cache/eviction/eviction_policy.h"
+#include "config/builtin.h"
+#include "prefetch/prefetcher.h"
+#include "routing/routing_policy.h"
+
+namespace moesim {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Reads the sections of a configuration one by one and writes down what is in force.
+class ConfigReader {
+ public:
+  ConfigReader(const Json& root, const std::string& shown, const fs::path& base_dir)
+      : root_(root, shown, ""), base_dir_(base_dir) {}
+
+  RunConfig read() {
+    root_.integer_or("schema", 1, 1, 1);
+    root_.string_or("description", "");
+    const TraceKeys trace = read_trace();
+    std::vector<RunConfig::Input> inputs;
+    auto model = read_reference("model", "models", &read_model, inputs);
+    auto device = read_reference("device", "devices", &read_device, inputs);
+    const WeightBits bits = read_weights();
+    std::optional<std::size_t> k;
+    Section routing = read_routing(k);
+    const CacheConfig cache = read_cache();
+    Section prefetch =
+        read_policy<Prefetcher>(root_.optional_object("prefetch"), "prefetch", "none");
+    const ExecutionOptions execution = read_execution(device);
+    const std::uint64_t seed = root_.integer_or("seed", 1);
+    resolved_["seed"] = seed;
+    root_.reject_unread_keys();
+    if (device && !model) {
+      throw root_.error("model",
+                        "expected a model (a file, an object or a built-in name), because "
+                        "a device is given and time depends on sizes");
+    }
+    return {root_.file(),
+            trace.path,
+            trace.shown,
+            trace.schedule,
+            std::move(model),
+            std::move(device),
+            std::move(inputs),
+            bits,
+            cache,
+            execution,
+            k,
+            std::move(routing),
+            std::move(*eviction_),
+            std::move(prefetch),
+            seed,
+            std::move(resolved_)};
+  }
+
+ private:
+  struct TraceKeys {
+    fs::path path;
+    std::string shown;
+    ScheduleOptions schedule;
+  };
+
+  TraceKeys read_trace() {
+    Section section = root_.object("trace");
+    TraceKeys keys;
+    keys.shown = section.string("path");
+    keys.path = base_dir_ / keys.shown;
+    keys.schedule.max_tokens = section.optional_integer("max_tokens", 1);
+    keys.schedule.warmup_tokens = section.integer_or("warmup_tokens", 0);
+    const std::string prefill = section.choice_or("prefill", "warm", {"warm", "skip"});
+    keys.schedule.prefill = prefill == "warm" ? PrefillMode::kWarm : PrefillMode::kSkip;
+    resolved_["schema"] = 1;
+    Json& out = resolved_["trace"];
+    out["path"] = keys.shown;
+    out["max_tokens"] = keys.schedule.max_tokens ? Json(*keys.schedule.max_tokens) : Json(nullptr);
+    out["warmup_tokens"] = keys.schedule.warmup_tokens;
+    out["prefill"] = prefill;
+    return keys;
+  }
+
+  // A model or a device: what the key refers to, read and checked; none for null or no key.
+  template <class Thing>
+  std::optional<Thing> read_reference(const std::string& key, const std::string& kind,
+                                      Thing (*read)(Section),
+                                      std::vector<RunConfig::Input>& inputs) {
+    root_.accept(key);
+    if (!root_.has(key)) {
+      resolved_[key] = nullptr;
+      return std::nullopt;
+    }
+    ConfigSource source;
+    Section section = open_reference(root_, key, kind, base_dir_, &source);
+    std::optional<Thing> thing = read(section);
+    section.reject_unread_keys();
+    if (!source.file.empty()) inputs.push_back({source.shown, source.file});
+    resolved_[key] = root_.raw(key);
+    return thing;
+  }
+
+  WeightBits read_weights() {
+    WeightBits bits;
+    if (auto section = root_.optional_object("weights")) {
+      constexpr NumberRange kBits{0.0, 32.0, true};
+      bits.expert = section->number_or("expert_bits", bits.expert, kBits);
+      bits.dense = section->number_or("dense_bits", bits.dense, kBits);
+      bits.kv = section->number_or("kv_bits", bits.kv, kBits);
+      if (section->has("allocation")) {
+        throw section->error("allocation",
+                             "expected null: this version gives all experts of a "
+                             "layer the same size");
+      }
+      section->accept("allocation");
+    }
+    resolved_["weights"] = {{"expert_bits", bits.expert},
+                            {"dense_bits", bits.dense},
+                            {"kv_bits", bits.kv},
+                            {"allocation", nullptr}};
+    return bits;
+  }
+
+  // The policy section with defaults filled in; `fallback` where the configuration has none.
+  template <class Interface>
+  Section read_policy(std::optional<Section> section, const std::string& key,
+                      const std::string& fallback) {
+    if (!section) section = Section(Json{{"policy", fallback}}, root_.file(), "/" + key);
+    Json resolved = Registry<Interface>::instance().resolve(*section);
+    resolved_[Json::json_pointer("/" + key)] = resolved;
+    return {std::move(resolved), section->file(), section->pointer()};
+  }
+
+  Section read_routing(std::optional<std::size_t>& k) {
+    auto section = root_.optional_object("routing");
+    if (section && section->has("k")) k = section->integer("k", 1, 0xFFFF);
+    if (section) {
+      Json policy = section->json();
+      policy.erase("k");
+      section->accept_all_keys();
+      section = Section(std::move(policy), section->file(), section->pointer());
+    }
+    Section result = read_policy<RoutingPolicy>(std::move(section), "routing", "top_k");
+    resolved_["routing"]["k"] = k ? Json(*k) : Json(nullptr);
+    return result;
+  }
+
+  CacheConfig read_cache() {
+    Section section = root_.object("cache");
+    CacheConfig cache;
+    const std::string scope = section.choice_or("scope", "layer", {"layer", "global"});
+    cache.scope = scope == "layer" ? CacheScope::kLayer : CacheScope::kGlobal;
+    const std::string capacity_key = read_capacity(section, cache.capacity);
+    const std::string accounting = section.choice_or("accounting", "event", {"event", "access"});
+    cache.accounting = accounting == "event" ? Accounting::kEvent : Accounting::kAccess;
+    const std::string order =
+        section.choice_or("touch_order", "descending", {"descending", "ascending"});
+    cache.touch_order = order == "descending" ? TouchOrder::kDescending : TouchOrder::kAscending;
+    const std::string overflow = section.choice_or("overflow", "trim", {"trim", "keep_event"});
+    cache.overflow = overflow == "trim" ? Overflow::kTrim : Overflow::kKeepEvent;
+    const std::string initial = section.choice_or("initial", "empty", {"empty"});
+    const std::string reset = section.choice_or("reset", "never", {"never", "sequence"});
+    cache.reset = reset == "never" ? CacheReset::kNever : CacheReset::kSequence;
+    resolved_["cache"] = {{"scope", scope}};
+    resolved_["cache"][capacity_key] = section.raw(capacity_key);
+    eviction_ =
+        read_policy<EvictionPolicy>(section.optional_object("eviction"), "cache/eviction", "lru");
+    resolved_["cache"].update(Json{{"accounting", accounting},
+                                   {"touch_order", order},
+                                   {"overflow", overflow},
+                                   {"initial", initial},
+                                   {"reset", reset}});
+    return cache;
+  }
+
+  // Returns the key that gives the capacity.
+  static std::string read_capacity(Section& section, CapacityChoice& capacity) {
+    const std::vector<std::string> keys{"capacity_experts", "capacity_fraction", "capacity_mib"};
+    std::string given;
+    for (const std::string& key : keys) {
+      section.know(key);
+      if (!section.has(key)) continue;
+      if (!given.empty()) {
+        throw section.error(key, "expected one capacity, got " + given + " and " + key);
+      }
+      given = key;
+    }
+    if (given.empty()) {
+      throw section.error_here(
+          "expected one of capacity_experts, capacity_fraction, capacity_mib, got none");
+    }
+    if (given == "capacity_experts") capacity.experts = section.integer(given);
+    if (given == "capacity_fraction") capacity.fraction = section.number(given, kUnitInterval);
+    if (given == "capacity_mib") capacity.mib = section.number(given, {0.0, 1e9});
+    return given;
+  }
+
+  ExecutionOptions read_execution(const std::optional<Device>& device) {
+    ExecutionOptions execution;
+    execution.lanes = device ? device->flash.lanes : 1;
+    execution.threads = device ? device->cpu.threads : 1;
+    std::string overlap = "none";
+    std::string layout = "slices";
+    if (auto section = root_.optional_object("execution")) {
+      overlap = section->choice_or("overlap", overlap, {"none", "expert", "projection"});
+      layout = section->choice_or("expert_layout", layout, {"slices", "contiguous"});
+      execution.lanes = section->integer_or("lanes", execution.lanes, 1, 1024);
+      execution.threads = section->integer_or("threads", execution.threads, 1, 1024);
+      execution.service_noise = section->boolean_or("service_noise", false);
+    }
+    execution.overlap = overlap == "none"     ? Overlap::kNone
+                        : overlap == "expert" ? Overlap::kExpert
+                                              : Overlap::kProjection;
+    execution.layout = layout == "slices" ? ExpertLayout::kSlices : ExpertLayout::kContiguous;
+    resolved_["execution"] = {{"overlap", overlap},
+                              {"lanes", execution.lanes},
+                              {"threads", execution.threads},
+                              {"expert_layout", layout},
+                              {"service_noise", execution.service_noise}};
+    return execution;
+  }
+
+  Section root_;
+  fs::path base_dir_;
+  Json resolved_;
+  std::optional<Section> eviction_;
+};
+
+}  // namespace
+
+UserError RunConfig::error(const std::string& pointer, const std::string& message) const {
+  return user_error(shown + ": " + pointer, message);
+}
+
+RunConfig read_run_config(const Json& root, const std::string& shown, const fs::path& base_dir) {
+  return ConfigReader(root, shown, base_dir).read();
+}
+
+}  // namespace moesim

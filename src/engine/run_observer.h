@@ -1,0 +1,143 @@
+// What a run reports while it goes on. The engine knows no metric; metrics and timelines implement
+// this. Spans and references are valid during the call only.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "cache/cache_accounting.h"
+#include "core/units.h"
+#include "engine/expert_session.h"
+#include "engine/token_schedule.h"
+#include "model/token_graph.h"
+
+namespace moesim {
+
+// Parts of the compute agent's wall clock; together they are the whole of it.
+enum class TimePart : std::uint8_t { kCompute, kFlashStall, kAdmission, kPredictor, kOverhead };
+inline constexpr std::size_t kTimeParts = 5;
+const char* to_string(TimePart part);
+
+// What the longest chain of causes of a token spent its time on.
+enum class PathPart : std::uint8_t {
+  kAttention,
+  kDenseFfn,
+  kRouter,
+  kExperts,
+  kSharedExperts,
+  kHead,
+  kFlashDevice,  // a read in service, or its wait for the device behind reads before it
+  kFlashHost,    // the host delay of a read
+  kAdmission,
+  kPredictor,
+  kOverhead
+};
+inline constexpr std::size_t kPathParts = 11;
+const char* to_string(PathPart part);
+
+template <std::size_t Parts>
+using Durations = std::array<Duration, Parts>;
+
+// Reads that ended in a pass.
+struct FlashCounts {
+  std::uint64_t reads = 0;
+  std::uint64_t bytes = 0;
+  Duration service{};  // device time
+  Duration lane{};     // time that lanes were held
+
+  FlashCounts operator-(const FlashCounts& earlier) const {
+    return {reads - earlier.reads, bytes - earlier.bytes, service - earlier.service,
+            lane - earlier.lane};
+  }
+  FlashCounts& operator+=(const FlashCounts& more) {
+    reads += more.reads;
+    bytes += more.bytes;
+    service += more.service;
+    lane += more.lane;
+    return *this;
+  }
+};
+
+// One pass through the model: a decoded token or a prefill.
+struct PassRecord {
+  const Pass* pass = nullptr;
+  TimePoint start{};
+  TimePoint end{};
+  Durations<kTimeParts> parts{};    // sum to end - start
+  Durations<kPathParts> path{};     // sum to end - start
+  Duration dependency{};            // longest chain with no resource shared
+  Duration flash_bound{};           // device time of this pass's demand reads
+  std::uint64_t dram_bytes = 0;     // moved by compute and by flash DMA
+  std::uint64_t compute_bytes = 0;  // weight and key-value bytes through the cores
+  CacheCounts cache;                // of this pass
+  FlashCounts flash;                // of reads that ended in this pass
+  PrefetchCounts prefetch;          // of this pass
+  std::uint64_t experts = 0;        // executed, all layers
+};
+
+// A job of the compute agent.
+struct JobSpan {
+  TaskKind kind{};
+  TimePart part{};
+  bool speculative = false;  // admission of a speculative read
+  std::uint16_t hidden_layer = 0;
+  std::uint32_t expert = 0;
+  bool has_expert = false;
+  TimePoint start{};
+  Duration fixed{};  // of it, spent on fixed costs
+  TimePoint end{};
+};
+
+// A read through one lane.
+struct ReadSpan {
+  std::size_t lane = 0;
+  LayerId layer{};
+  ExpertId expert{};
+  bool speculative = false;
+  std::uint64_t bytes = 0;
+  TimePoint lane_start{};
+  TimePoint host_end{};
+  TimePoint service_start{};
+  TimePoint end{};
+};
+
+class RunObserver {
+ public:
+  virtual ~RunObserver() = default;
+  // A layer visit has been decided. `pass` says whether it is measured.
+  virtual void on_visit(const Pass& /*pass*/, LayerId /*layer*/, const VisitOutcome& /*visit*/,
+                        TimePoint /*at*/) {}
+  virtual void on_pass(const PassRecord& /*record*/) {}
+  virtual void on_job(const JobSpan& /*job*/) {}
+  virtual void on_read(const ReadSpan& /*read*/) {}
+  // Time for which the compute agent had nothing to do but wait for a read.
+  virtual void on_stall(TimePoint /*start*/, TimePoint /*end*/) {}
+};
+
+// Passes everything on to several observers, in order.
+class ObserverList final : public RunObserver {
+ public:
+  void add(RunObserver& observer) { observers_.push_back(&observer); }
+
+  void on_visit(const Pass& pass, LayerId layer, const VisitOutcome& visit, TimePoint at) override {
+    for (RunObserver* observer : observers_) observer->on_visit(pass, layer, visit, at);
+  }
+  void on_pass(const PassRecord& record) override {
+    for (RunObserver* observer : observers_) observer->on_pass(record);
+  }
+  void on_job(const JobSpan& job) override {
+    for (RunObserver* observer : observers_) observer->on_job(job);
+  }
+  void on_read(const ReadSpan& read) override {
+    for (RunObserver* observer : observers_) observer->on_read(read);
+  }
+  void on_stall(TimePoint start, TimePoint end) override {
+    for (RunObserver* observer : observers_) observer->on_stall(start, end);
+  }
+
+ private:
+  std::vector<RunObserver*> observers_;
+};
+
+}  // namespace moesim

@@ -1,0 +1,341 @@
+#include "engine/run_plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+namespace moesim {
+namespace {
+
+// What probing a policy that looks ahead is given before the future is known.
+FutureAccesses empty_future(const RoutingShape& shape) {
+  FutureAccesses future(shape.layers * shape.experts);
+  future.finish();
+  return future;
+}
+
+}  // namespace
+
+RunPlan::RunPlan(RunConfig config)
+    : config_(std::move(config)),
+      trace_(Trace::open(config_.trace_path, config_.trace_shown)),
+      schedule_(make_schedule(trace_, config_.schedule)) {
+  check_shapes();
+  choose_gate_and_k();
+  size_experts();
+  size_cache();
+  build_session();
+  if (config_.device) build_simulation();
+  warn_about_traps();
+}
+
+void RunPlan::check_shapes() {
+  if (!config_.model) return;
+  const MoeModel& model = *config_.model;
+  const RoutingShape shape = trace_.shape();
+  const auto refuse = [&](const char* what, std::size_t expected, std::size_t got) {
+    throw user_error(trace_.shown(), fmt::format("expected {} {} as in the model {}, got {}",
+                                                 expected, what, model.name, got));
+  };
+  if (shape.layers != model.moe_layers.size()) {
+    refuse("MoE layers", model.moe_layers.size(), shape.layers);
+  }
+  if (shape.experts != model.num_experts) refuse("experts", model.num_experts, shape.experts);
+}
+
+// The trace's gate and k drive routing, for they made the recording; the model fills in what the
+// trace does not say.
+void RunPlan::choose_gate_and_k() {
+  if (config_.model) gate_ = config_.model->gate;
+  const auto recorded = parse_gate_code(trace_.gate());
+  if (recorded && (!config_.model || *recorded != gate_.code)) {
+    if (config_.model) {
+      warnings_.push_back(
+          fmt::format("the trace was recorded with gate {}, the model {} has gate {}: "
+                      "routing follows the trace",
+                      to_string(*recorded), config_.model->name, to_string(gate_.code)));
+    }
+    gate_ = {};
+    gate_.code = *recorded;
+  }
+  gate_.selection_bias = trace_.has_tensor("selection_bias");
+  if (config_.k) {
+    k_ = *config_.k;
+  } else if (trace_.top_k()) {
+    k_ = *trace_.top_k();
+  } else if (config_.model) {
+    k_ = config_.model->num_experts_per_tok;
+  } else {
+    throw config_.error("/routing/k", "missing key: neither the trace nor a model gives k");
+  }
+  const RoutingShape shape = trace_.shape();
+  if (k_ > shape.experts) {
+    throw config_.error(
+        "/routing/k",
+        fmt::format("expected at most the {} experts of a layer, got {}", shape.experts, k_));
+  }
+  if (!trace_.has_logits() && k_ > trace_.recorded_k()) {
+    throw config_.error(
+        "/routing/k",
+        fmt::format("expected at most {}, got {}: the trace {} records {} experts per "
+                    "token and no router_logits",
+                    trace_.recorded_k(), k_, trace_.shown(), trace_.recorded_k()));
+  }
+  if (!trace_.has_logits() && !trace_.ranked() && k_ < trace_.recorded_k()) {
+    throw config_.error("/routing/k",
+                        fmt::format("expected {}, got {}: the trace {} does not say which of its "
+                                    "experts are best",
+                                    trace_.recorded_k(), k_, trace_.shown()));
+  }
+}
+
+void RunPlan::size_experts() {
+  const RoutingShape shape = trace_.shape();
+  expert_bytes_.assign(shape.layers * shape.experts, 0);
+  knows_bytes_ = true;
+  for (std::size_t layer = 0; layer < shape.layers; ++layer) {
+    std::uint64_t bytes = 0;
+    if (const auto recorded = trace_.expert_bytes(static_cast<LayerId>(layer))) {
+      bytes = *recorded;
+    } else if (config_.model) {
+      const auto params = static_cast<double>(config_.model->expert_params());
+      bytes = static_cast<std::uint64_t>(std::llround(params * config_.bits.expert / 8.0));
+    } else {
+      knows_bytes_ = false;
+    }
+    std::fill_n(expert_bytes_.begin() + static_cast<std::ptrdiff_t>(layer * shape.experts),
+                shape.experts, bytes);
+  }
+}
+
+void RunPlan::size_cache() {
+  const CacheConfig& cache = config_.cache;
+  const RoutingShape shape = trace_.shape();
+  const bool global = cache.scope == CacheScope::kGlobal;
+  const std::size_t most = global ? shape.layers * shape.experts : shape.experts;
+  cache_options_ = {shape, cache.scope, 0, {}, cache.accounting, cache.touch_order, cache.overflow};
+  cache_options_.expert_size.assign(shape.layers * shape.experts, 1);
+  if (cache.capacity.experts) {
+    cache_options_.capacity = *cache.capacity.experts;
+    if (*cache.capacity.experts > most) {
+      throw config_.error(
+          "/cache/capacity_experts",
+          fmt::format("expected an integer in [0, {}], got {}", most, *cache.capacity.experts));
+    }
+  } else if (cache.capacity.fraction) {
+    cache_options_.capacity = static_cast<std::uint64_t>(
+        std::floor(*cache.capacity.fraction * static_cast<double>(most)));
+  } else {
+    if (!knows_bytes_) {
+      throw config_.error("/cache/capacity_mib",
+                          "expected a capacity in experts, got MiB: neither "
+                          "the trace nor a model says how large an expert is");
+    }
+    const double bytes = *cache.capacity.mib * static_cast<double>(kMiB);
+    cache_options_.capacity = static_cast<std::uint64_t>(bytes) / (global ? 1 : shape.layers);
+    cache_options_.expert_size = expert_bytes_;
+  }
+  if (cache.overflow == Overflow::kTrim && cache_options_.capacity > 0) {
+    const std::uint64_t largest =
+        *std::max_element(cache_options_.expert_size.begin(), cache_options_.expert_size.end());
+    const std::uint64_t holds = cache_options_.capacity / largest;
+    if (holds < k_) {
+      throw config_.error("/cache",
+                          fmt::format("expected a capacity of 0 or at least k = {} experts "
+                                      "{} with overflow \"trim\", got {}",
+                                      k_, global ? "in all" : "per layer", holds));
+    }
+  }
+}
+
+void RunPlan::check_routing(const RoutingPolicy& routing) const {
+  const std::string policy = config_.routing.json().at("policy").get<std::string>();
+  const auto refuse = [&](const char* tensor) {
+    throw config_.error("/routing/policy",
+                        fmt::format("{} needs the tensor {}, which the trace {} lacks", policy,
+                                    tensor, trace_.shown()));
+  };
+  if (routing.needs_logits() && !trace_.has_logits()) refuse("router_logits");
+  if (routing.needs_weights() && !trace_.has_logits() && !trace_.has_weights())
+    refuse("topk_weights");
+}
+
+std::unique_ptr<RoutingPolicy> RunPlan::make_routing(const Section& section) const {
+  const RoutingContext context{trace_.shape(), gate_, k_, &trace_, config_.seed};
+  auto routing = Registry<RoutingPolicy>::instance().make(section, context);
+  check_routing(*routing);
+  return routing;
+}
+
+EvictionContext RunPlan::eviction_context(const FutureAccesses* future) const {
+  const std::vector<std::uint64_t>& sizes = cache_options_.expert_size;
+  const bool equal = std::all_of(sizes.begin(), sizes.end(),
+                                 [&](std::uint64_t size) { return size == sizes.front(); });
+  const std::size_t partitions =
+      cache_options_.scope == CacheScope::kGlobal ? 1 : trace_.shape().layers;
+  return {trace_.shape(), partitions, equal, config_.seed, future};
+}
+
+std::unique_ptr<EvictionPolicy> RunPlan::make_eviction(const Section& section,
+                                                       const FutureAccesses* future) const {
+  return Registry<EvictionPolicy>::instance().make(section, eviction_context(future));
+}
+
+std::unique_ptr<ExpertSession> RunPlan::make_session(
+    std::unique_ptr<RoutingPolicy> routing, const CacheOptions& options,
+    std::unique_ptr<EvictionPolicy> eviction) const {
+  SessionParts parts;
+  parts.trace = &trace_;
+  parts.gate = gate_;
+  parts.k = k_;
+  parts.routing = std::move(routing);
+  parts.cache = std::make_unique<ExpertCache>(options, std::move(eviction));
+  parts.expert_bytes = expert_bytes_;
+  parts.reset = config_.cache.reset;
+  return std::make_unique<ExpertSession>(std::move(parts));
+}
+
+Section RunPlan::named(const std::string& policy, const std::string& pointer) const {
+  return {Json{{"policy", policy}}, config_.shown, pointer};
+}
+
+AccessLog RunPlan::accesses_of(std::unique_ptr<RoutingPolicy> routing) const {
+  CacheOptions streaming = cache_options_;
+  streaming.capacity = 0;
+  const auto session = make_session(std::move(routing), streaming,
+                                    make_eviction(named("lru", "/cache/eviction"), nullptr));
+  return record_accesses(*session, schedule_, config_.cache.reset);
+}
+
+AccessLog RunPlan::native_accesses() const {
+  return accesses_of(make_routing(named("top_k", "/routing")));
+}
+
+AccessLog RunPlan::executed_accesses() const { return accesses_of(make_routing(config_.routing)); }
+
+CacheCounts RunPlan::replay_belady(const AccessLog& log) const {
+  return replay_accesses(log, cache_options_,
+                         make_eviction(named("belady", "/cache/eviction"), &log.accesses()));
+}
+
+void RunPlan::build_session() {
+  auto routing = make_routing(config_.routing);
+  const FutureAccesses nothing = empty_future(trace_.shape());
+  const auto eviction_probe = make_eviction(config_.eviction, &nothing);
+  const PrefetchContext probe{trace_.shape(), k_, &trace_, &nothing, config_.seed};
+  const auto prefetch_probe = Registry<Prefetcher>::instance().make(config_.prefetch, probe);
+  const auto need_future = [&](const Section& section) {
+    if (!routing->looks_at_residency()) return;
+    throw config_.error(
+        section.pointer() + "/policy",
+        fmt::format("{} needs to know the future, which does not exist with routing "
+                    "{}: its choices depend on the cache",
+                    section.json().at("policy").get<std::string>(),
+                    config_.routing.json().at("policy").get<std::string>()));
+  };
+  if (eviction_probe->looks_ahead()) need_future(config_.eviction);
+  if (prefetch_probe->looks_ahead()) need_future(config_.prefetch);
+  if (eviction_probe->looks_ahead() || prefetch_probe->looks_ahead()) {
+    future_ = std::make_unique<AccessLog>(accesses_of(make_routing(config_.routing)));
+  }
+  const FutureAccesses* future = future_ ? &future_->accesses() : nullptr;
+  auto eviction = make_eviction(config_.eviction, future);
+  if (!eviction->caveat().empty()) warnings_.push_back(eviction->caveat());
+  const PrefetchContext context{trace_.shape(), k_, &trace_, future, config_.seed};
+  prefetcher_ = Registry<Prefetcher>::instance().make(config_.prefetch, context);
+  if (prefetcher_->active() && !config_.device) {
+    throw config_.error("/prefetch/policy",
+                        "expected none, because without a device there is no "
+                        "time in which to read ahead");
+  }
+  if (prefetcher_->active() && cache_options_.capacity == 0) {
+    throw config_.error("/prefetch/policy",
+                        "expected none, because a cache of capacity 0 has no "
+                        "room for what is read ahead");
+  }
+  session_ = make_session(std::move(routing), cache_options_, std::move(eviction));
+}
+
+void RunPlan::build_simulation() {
+  costs_.emplace(*config_.model, *config_.device, config_.bits, config_.execution);
+  SimulationParts parts;
+  parts.model = &*config_.model;
+  parts.device = &*config_.device;
+  parts.costs = &*costs_;
+  parts.execution = config_.execution;
+  parts.session = session_.get();
+  parts.prefetcher = prefetcher_.get();
+  parts.schedule = &schedule_;
+  parts.seed = config_.seed;
+  simulation_ = std::make_unique<DecodeSimulation>(parts);
+}
+
+std::uint64_t RunPlan::token_cycle_bytes() const {
+  std::uint64_t total = 0;
+  for (std::size_t layer = 0; layer < trace_.shape().layers; ++layer) {
+    total += k_ * expert_bytes_[layer * trace_.shape().experts];
+  }
+  return total;
+}
+
+std::uint64_t RunPlan::cache_bytes() const {
+  const std::size_t partitions =
+      cache_options_.scope == CacheScope::kGlobal ? 1 : trace_.shape().layers;
+  if (config_.cache.capacity.mib) return cache_options_.capacity * partitions;
+  if (cache_options_.scope == CacheScope::kLayer) {
+    std::uint64_t total = 0;
+    for (std::size_t layer = 0; layer < partitions; ++layer) {
+      total += cache_options_.capacity * expert_bytes_[layer * trace_.shape().experts];
+    }
+    return total;
+  }
+  // A global capacity in experts: counted with the mean size.
+  const std::uint64_t all =
+      std::accumulate(expert_bytes_.begin(), expert_bytes_.end(), std::uint64_t{0});
+  return cache_options_.capacity * all / expert_bytes_.size();
+}
+
+void RunPlan::warn_about_traps() {
+  const CacheOptions& cache = cache_options_;
+  if (knows_bytes_ && cache.scope == CacheScope::kGlobal && cache.capacity > 0 &&
+      cache_bytes() < token_cycle_bytes()) {
+    warnings_.push_back(
+        fmt::format("the cache ({:.0f} MiB) is smaller than one token cycle ({:.0f} MiB): "
+                    "a global least-recently-used cache then hits nothing",
+                    to_mib(cache_bytes()), to_mib(token_cycle_bytes())));
+  }
+  if (config_.model && !trace_.model().empty() && trace_.model() != config_.model->name) {
+    warnings_.push_back(
+        fmt::format("routing was recorded on {}, sizes are those of {}: what follows "
+                    "describes neither model exactly",
+                    trace_.model(), config_.model->name));
+  }
+  if (config_.model && k_ != config_.model->num_experts_per_tok) {
+    warnings_.push_back(fmt::format("routing takes k = {} experts, the model {} natively {}", k_,
+                                    config_.model->name, config_.model->num_experts_per_tok));
+  }
+  if (!trace_.has_logits() && !trace_.ranked()) {
+    warnings_.push_back(
+        "the trace does not say which expert of a visit was best: experts are touched "
+        "in order of their ids");
+  }
+  if (session_->routing().looks_at_residency()) {
+    warnings_.push_back(
+        "open loop: the recorded logits do not react to the experts that this routing "
+        "swaps, so later layers and tokens would differ in truth");
+  }
+  if (costs_) {
+    for (const std::string& format : costs_->formats_without_rate()) {
+      warnings_.push_back(
+          fmt::format("the device has no kernel rate for {} weights: their products are "
+                      "bound by DRAM alone, which is optimistic where the kernel is "
+                      "slower, and for prefill",
+                      format));
+    }
+  }
+}
+
+}  // namespace moesim

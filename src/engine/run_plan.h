@@ -1,0 +1,93 @@
+// One run, put together: trace, model, device and policies as objects that fit each other. What
+// does not fit is a UserError, before any result.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cache/expert_cache.h"
+#include "engine/access_log.h"
+#include "engine/decode_simulation.h"
+#include "engine/expert_session.h"
+#include "engine/run_config.h"
+#include "engine/task_costs.h"
+#include "engine/token_schedule.h"
+#include "model/gate_spec.h"
+#include "prefetch/prefetcher.h"
+#include "trace/trace.h"
+
+namespace moesim {
+
+class RunPlan {
+ public:
+  // Opens the trace and builds everything. Throws UserError.
+  explicit RunPlan(RunConfig config);
+
+  [[nodiscard]] const RunConfig& config() const { return config_; }
+  [[nodiscard]] const Trace& trace() const { return trace_; }
+  [[nodiscard]] const TokenSchedule& schedule() const { return schedule_; }
+  [[nodiscard]] const GateSpec& gate() const { return gate_; }
+  [[nodiscard]] std::size_t k() const { return k_; }
+  [[nodiscard]] const CacheOptions& cache_options() const { return cache_options_; }
+  [[nodiscard]] const std::vector<std::uint64_t>& expert_bytes() const { return expert_bytes_; }
+  // False where neither trace nor model says how large an expert is: byte counts are then unknown.
+  [[nodiscard]] bool knows_bytes() const { return knows_bytes_; }
+  [[nodiscard]] const TaskCosts* costs() const { return costs_ ? &*costs_ : nullptr; }
+  [[nodiscard]] ExpertSession& session() { return *session_; }
+  // Null where the run is without time.
+  [[nodiscard]] DecodeSimulation* simulation() { return simulation_.get(); }
+  // What the user should know about this configuration before reading the result.
+  [[nodiscard]] const std::vector<std::string>& warnings() const { return warnings_; }
+
+  // The accesses of the model's own routing, and of the configured routing where it does not look
+  // at the cache (else nullopt: they are known only after the run).
+  [[nodiscard]] AccessLog native_accesses() const;
+  [[nodiscard]] bool future_known() const { return !session_->routing().looks_at_residency(); }
+  [[nodiscard]] AccessLog executed_accesses() const;
+  // Belady's policy over `log` in this run's cache: the offline bound.
+  [[nodiscard]] CacheCounts replay_belady(const AccessLog& log) const;
+
+  // Bytes of the experts of one token at k per layer: below this a global cache that evicts the
+  // least recently used hits nothing.
+  [[nodiscard]] std::uint64_t token_cycle_bytes() const;
+  // Bytes that the cache may hold, all partitions together.
+  [[nodiscard]] std::uint64_t cache_bytes() const;
+
+ private:
+  void check_shapes();
+  void choose_gate_and_k();
+  void size_experts();
+  void size_cache();
+  void check_routing(const RoutingPolicy& routing) const;
+  void build_session();
+  void build_simulation();
+  void warn_about_traps();
+  [[nodiscard]] std::unique_ptr<RoutingPolicy> make_routing(const Section& section) const;
+  [[nodiscard]] std::unique_ptr<EvictionPolicy> make_eviction(const Section& section,
+                                                              const FutureAccesses* future) const;
+  [[nodiscard]] std::unique_ptr<ExpertSession> make_session(
+      std::unique_ptr<RoutingPolicy> routing, const CacheOptions& options,
+      std::unique_ptr<EvictionPolicy> eviction) const;
+  [[nodiscard]] AccessLog accesses_of(std::unique_ptr<RoutingPolicy> routing) const;
+  [[nodiscard]] Section named(const std::string& policy, const std::string& pointer) const;
+  [[nodiscard]] EvictionContext eviction_context(const FutureAccesses* future) const;
+
+  RunConfig config_;
+  Trace trace_;
+  TokenSchedule schedule_;
+  GateSpec gate_;
+  std::size_t k_ = 0;
+  CacheOptions cache_options_;
+  std::vector<std::uint64_t> expert_bytes_;  // [layers * experts]
+  bool knows_bytes_ = false;
+  std::optional<TaskCosts> costs_;
+  std::unique_ptr<AccessLog> future_;  // where a policy looks ahead
+  std::unique_ptr<Prefetcher> prefetcher_;
+  std::unique_ptr<ExpertSession> session_;
+  std::unique_ptr<DecodeSimulation> simulation_;
+  std::vector<std::string> warnings_;
+};
+
+}  // namespace moesim

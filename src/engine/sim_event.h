@@ -1,0 +1,25 @@
+// The events of a simulated run.
+#pragma once
+
+#include <cstdint>
+#include <variant>
+
+namespace moesim {
+
+enum class BusAgent : std::uint8_t { kCompute, kFlash };
+
+// The host part of the read in this lane is over.
+struct HostDone {
+  std::uint32_t lane;
+};
+// The fixed part of the job under way on the compute agent is over.
+struct FixedDone {};
+// The bytes of an agent's work have moved, unless the plan has changed since (older version).
+struct BusDone {
+  BusAgent agent;
+  std::uint32_t version;
+};
+
+using SimEvent = std::variant<HostDone, FixedDone, BusDone>;
+
+}  // namespace moesim

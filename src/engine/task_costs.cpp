@@ -1,0 +1,145 @@
+#include "engine/task_costs.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/errors.h"
+
+namespace moesim {
+namespace {
+
+std::uint64_t bytes_of(std::uint64_t params, double bits) {
+  return static_cast<std::uint64_t>(std::llround(static_cast<double>(params) * bits / 8.0));
+}
+
+}  // namespace
+
+TaskCosts::TaskCosts(const MoeModel& model, const Device& device, const WeightBits& bits,
+                     const ExecutionOptions& execution)
+    : router_bytes_(bytes_of(model.router_params(), bits.dense)),
+      shared_bytes_(bytes_of(model.shared_expert_params(), bits.dense)),
+      dense_ffn_bytes_(bytes_of(model.dense_ffn_params(), bits.dense)),
+      head_bytes_(bytes_of(model.head_params(), bits.dense)),
+      dense_bytes_(bytes_of(model.total_params() - model.routed_params(), bits.dense)),
+      expert_matrices_(model.expert_matrices),
+      overlap_(execution.overlap),
+      layout_(execution.layout),
+      layer_overhead_(from_us(device.cpu.layer_overhead_us)),
+      page_bytes_(device.memory.page_kib * 1024.0),
+      admit_us_per_page_(device.memory.admit_us_per_page) {
+  for (std::size_t layer = 0; layer < model.num_hidden_layers; ++layer) {
+    layers_.push_back({bytes_of(model.mixer_params(layer), bits.dense),
+                       bytes_of(model.kv_values_per_token(layer), bits.kv),
+                       model.attention_window(layer)});
+  }
+  expert_rates_ = rates_for(bits.expert, device, execution);
+  dense_rates_ = rates_for(bits.dense, device, execution);
+}
+
+TaskCosts::Rates TaskCosts::rates_for(double bits, const Device& device,
+                                      const ExecutionOptions& execution) {
+  const auto threads = static_cast<double>(execution.threads);
+  double dram = std::min(device.dram.total_gbps, device.dram.cpu_gbps);
+  if (device.dram.cpu_core_gbps > 0) dram = std::min(dram, threads * device.dram.cpu_core_gbps);
+  Rates rates{to_rate(dram), 0};
+  const std::string format = weight_format(bits);
+  const auto known = device.cpu.kernel_gbps.find(format);
+  if (known != device.cpu.kernel_gbps.end()) {
+    // Measured at the device's own thread count, which is its optimum: fewer threads are slower in
+    // proportion, more bring nothing (hardware reference, section 3.1).
+    const double share = std::min(1.0, threads / static_cast<double>(device.cpu.threads));
+    rates.kernel = to_integer(to_rate(known->second * share));
+  } else if (std::find(no_rate_.begin(), no_rate_.end(), format) == no_rate_.end()) {
+    no_rate_.push_back(format);
+  }
+  return rates;
+}
+
+// Weights stream from DRAM once for all tokens of a pass; the kernel multiplies them once a token.
+ComputeCost TaskCosts::cost(std::uint64_t bytes, const Rates& rates, std::uint32_t tokens) {
+  ComputeCost result{Duration::zero(), Duration::zero(), rates.dram, bytes};
+  if (bytes == 0) return result;
+  if (rates.kernel > 0 && rates.kernel / tokens < to_integer(rates.dram)) {
+    result.rate = static_cast<BytesPerSecond>(std::max<std::uint64_t>(rates.kernel / tokens, 1));
+  }
+  result.nominal = transfer_time(bytes, result.rate);
+  return result;
+}
+
+std::uint64_t TaskCosts::kv_read_bytes(const LayerBytes& layer, std::uint32_t position,
+                                       std::uint32_t tokens) const {
+  std::uint64_t context = std::uint64_t{position} + tokens;
+  if (layer.window > 0) context = std::min(context, layer.window + tokens - 1);
+  return context * layer.kv_per_token;
+}
+
+ComputeCost TaskCosts::task(const Task& task, std::uint32_t position, std::uint32_t tokens) const {
+  switch (task.kind) {
+    case TaskKind::kAttention: {
+      const LayerBytes& layer = layers_[task.hidden_layer];
+      const std::uint64_t bytes = layer.mixer + kv_read_bytes(layer, position, tokens);
+      ComputeCost result = cost(bytes, dense_rates_, tokens);
+      result.fixed = layer_overhead_;
+      return result;
+    }
+    case TaskKind::kDenseFfn:
+      return cost(dense_ffn_bytes_, dense_rates_, tokens);
+    case TaskKind::kRouter:
+      return cost(router_bytes_, dense_rates_, tokens);
+    case TaskKind::kShared:
+      return cost(shared_bytes_, dense_rates_, tokens);
+    // Only the last token of a pass needs a distribution over the vocabulary.
+    case TaskKind::kHead:
+      return cost(head_bytes_, dense_rates_, 1);
+    default:
+      throw InvariantError("a task without an expert was expected");
+  }
+}
+
+std::uint64_t TaskCosts::down_bytes(std::uint64_t expert_bytes) const {
+  return expert_bytes / expert_matrices_;
+}
+
+ComputeCost TaskCosts::expert(TaskKind kind, std::uint64_t expert_bytes,
+                              std::uint32_t tokens) const {
+  std::uint64_t bytes = expert_bytes;
+  if (kind == TaskKind::kExpertDown) bytes = down_bytes(expert_bytes);
+  if (kind == TaskKind::kExpert && overlap_ == Overlap::kProjection) {
+    bytes = expert_bytes - down_bytes(expert_bytes);
+  }
+  return cost(bytes, expert_rates_, tokens);
+}
+
+ComputeCost TaskCosts::predictor(std::uint64_t bytes) const { return cost(bytes, dense_rates_, 1); }
+
+Duration TaskCosts::admission(std::uint64_t expert_bytes) const {
+  return from_us(std::ceil(static_cast<double>(expert_bytes) / page_bytes_) * admit_us_per_page_);
+}
+
+ReadSizes TaskCosts::reads(TaskKind kind, std::uint64_t expert_bytes) const {
+  const std::uint64_t down = down_bytes(expert_bytes);
+  if (kind == TaskKind::kFetchDown) return {{down, 0, 0}, 1};
+  if (overlap_ != Overlap::kProjection) return all_reads(expert_bytes);
+  const std::uint64_t rest = expert_bytes - down;
+  const bool one_read = layout_ == ExpertLayout::kContiguous || expert_matrices_ == 2;
+  return one_read ? ReadSizes{{rest, 0, 0}, 1} : ReadSizes{{rest - rest / 2, rest / 2, 0}, 2};
+}
+
+ReadSizes TaskCosts::all_reads(std::uint64_t expert_bytes) const {
+  if (layout_ == ExpertLayout::kContiguous) return {{expert_bytes, 0, 0}, 1};
+  const std::uint64_t down = down_bytes(expert_bytes);
+  if (expert_matrices_ == 2) return {{expert_bytes - down, down, 0}, 2};
+  const std::uint64_t rest = expert_bytes - down;
+  return {{rest - rest / 2, rest / 2, down}, 3};
+}
+
+std::uint64_t TaskCosts::kv_bytes(std::uint64_t tokens) const {
+  std::uint64_t total = 0;
+  for (const LayerBytes& layer : layers_) {
+    const std::uint64_t held = layer.window > 0 ? std::min(tokens, layer.window) : tokens;
+    total += held * layer.kv_per_token;
+  }
+  return total;
+}
+
+}  // namespace moesim

@@ -1,0 +1,112 @@
+// What each task burdens the machine with: fixed time and bytes on the compute agent, bytes on
+// flash. Closed under the model, the weight formats, the device and the thread count.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/units.h"
+#include "hardware/device.h"
+#include "model/moe_model.h"
+#include "model/token_graph.h"
+
+namespace moesim {
+
+// Bits per weight. Experts may have recorded sizes instead (trace tensor expert_bytes).
+struct WeightBits {
+  double expert = 16;
+  double dense = 16;
+  double kv = 16;
+};
+
+// How an expert lies in flash: gate, up and down apart (three reads), or one run of bytes.
+enum class ExpertLayout : std::uint8_t { kSlices, kContiguous };
+
+struct ExecutionOptions {
+  Overlap overlap = Overlap::kNone;
+  std::size_t lanes = 1;
+  std::size_t threads = 1;
+  ExpertLayout layout = ExpertLayout::kSlices;
+  bool service_noise = false;  // log-normal flash service times, spread as the device file says
+};
+
+// `nominal`: time of the bytes at `rate`, when nobody else uses DRAM.
+struct ComputeCost {
+  Duration fixed{};
+  Duration nominal{};
+  BytesPerSecond rate{};
+  std::uint64_t bytes = 0;
+};
+
+// The reads of one fetch task.
+struct ReadSizes {
+  std::array<std::uint64_t, 3> bytes{};
+  std::size_t count = 0;
+};
+
+class TaskCosts {
+ public:
+  TaskCosts(const MoeModel& model, const Device& device, const WeightBits& bits,
+            const ExecutionOptions& execution);
+
+  // Tasks without an expert. `position`: tokens before the first of the pass; `tokens`: tokens of
+  // the pass. Fixed cost: the device's overhead per layer, once per layer, with its attention.
+  [[nodiscard]] ComputeCost task(const Task& task, std::uint32_t position,
+                                 std::uint32_t tokens) const;
+  // kExpert and kExpertDown of an expert of `expert_bytes` that serves `tokens` tokens.
+  [[nodiscard]] ComputeCost expert(TaskKind kind, std::uint64_t expert_bytes,
+                                   std::uint32_t tokens) const;
+  [[nodiscard]] ComputeCost predictor(std::uint64_t bytes) const;
+  // Committing the pages of an expert.
+  [[nodiscard]] Duration admission(std::uint64_t expert_bytes) const;
+  // The reads of kFetch or kFetchDown.
+  [[nodiscard]] ReadSizes reads(TaskKind kind, std::uint64_t expert_bytes) const;
+  // All reads of an expert, for speculation.
+  [[nodiscard]] ReadSizes all_reads(std::uint64_t expert_bytes) const;
+
+  // Weight bytes outside the routed experts, the input embedding included.
+  [[nodiscard]] std::uint64_t dense_bytes() const { return dense_bytes_; }
+  // Key-value cache after `tokens` tokens of one sequence.
+  [[nodiscard]] std::uint64_t kv_bytes(std::uint64_t tokens) const;
+  // Weight formats that the device has no kernel rate for: bound by DRAM alone.
+  [[nodiscard]] const std::vector<std::string>& formats_without_rate() const { return no_rate_; }
+
+ private:
+  // Rates of one weight format: what DRAM gives the cores, and what the kernel does (0: unknown).
+  struct Rates {
+    BytesPerSecond dram{};
+    std::uint64_t kernel = 0;
+  };
+  struct LayerBytes {
+    std::uint64_t mixer = 0;
+    std::uint64_t kv_per_token = 0;
+    std::uint64_t window = 0;  // 0: all positions
+  };
+
+  Rates rates_for(double bits, const Device& device, const ExecutionOptions& execution);
+  [[nodiscard]] static ComputeCost cost(std::uint64_t bytes, const Rates& rates,
+                                        std::uint32_t tokens);
+  [[nodiscard]] std::uint64_t kv_read_bytes(const LayerBytes& layer, std::uint32_t position,
+                                            std::uint32_t tokens) const;
+  [[nodiscard]] std::uint64_t down_bytes(std::uint64_t expert_bytes) const;
+
+  std::vector<LayerBytes> layers_;  // [hidden layers]
+  std::uint64_t router_bytes_ = 0;
+  std::uint64_t shared_bytes_ = 0;
+  std::uint64_t dense_ffn_bytes_ = 0;
+  std::uint64_t head_bytes_ = 0;
+  std::uint64_t dense_bytes_ = 0;
+  std::size_t expert_matrices_ = 3;
+  Overlap overlap_;
+  ExpertLayout layout_;
+  Duration layer_overhead_{};
+  double page_bytes_ = 4096;
+  double admit_us_per_page_ = 0;
+  Rates dense_rates_;
+  Rates expert_rates_;
+  std::vector<std::string> no_rate_;
+};
+
+}  // namespace moesim

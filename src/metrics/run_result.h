@@ -1,0 +1,90 @@
+// The result of a run as plain numbers; symbols, formulas and denominators: docs/metrics.md.
+// What a run cannot know is absent, not zero.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cache/cache_accounting.h"
+#include "engine/run_observer.h"
+#include "metrics/routing_quality.h"
+
+namespace moesim {
+
+// Milliseconds per token; percentiles by linear interpolation between order statistics.
+struct LatencyStatistics {
+  double mean = 0;
+  double p50 = 0;
+  double p90 = 0;
+  double p95 = 0;
+  double p99 = 0;
+  double max = 0;
+};
+
+// Sorts `values`. All zero where there are none.
+LatencyStatistics latency_statistics(std::vector<double> values);
+
+// One decoded token, for the per-token table.
+struct TokenRow {
+  std::uint32_t token = 0;  // row of the trace
+  std::int32_t sequence = 0;
+  std::uint32_t position = 0;
+  Duration wall{};
+  Durations<kTimeParts> parts{};
+  std::uint64_t read_bytes = 0;
+  std::uint64_t hits = 0;
+  std::uint64_t misses = 0;
+  std::uint64_t experts = 0;
+};
+
+// Times are present where the run had a device.
+struct TimeResult {
+  LatencyStatistics tpot_ms;
+  double ttft_ms = 0;
+  double decode_tokens_per_s = 0;
+  Durations<kTimeParts> parts{};  // summed over the measured tokens
+  Durations<kPathParts> path{};   // likewise
+  Duration wall{};                // likewise
+  double prefill_ms = 0;          // all prefill passes
+  double dependency_ms = 0;       // per token
+  double flash_bound_ms = 0;      // per token
+  double dram_bound_ms = 0;       // per token
+  FlashCounts flash;              // of the measured tokens
+};
+
+struct MemoryResult {
+  double budget_mib = 0;
+  double dense_mib = 0;
+  double kv_peak_mib = 0;
+  double expert_cache_mib = 0;
+  [[nodiscard]] double over_budget_mib() const;
+};
+
+struct EnergyResult {
+  double j_per_token = 0;
+  std::map<std::string, double> by_component;  // J per token
+};
+
+struct RunResult {
+  std::size_t prefill_tokens = 0;
+  std::size_t warmup_tokens = 0;
+  std::size_t measured_tokens = 0;
+  bool knows_bytes = true;
+  CacheCounts cache;    // measured
+  CacheCounts prefill;  // of the prefill passes
+  PrefetchCounts prefetch;
+  std::uint64_t token_cycle_bytes = 0;
+  RoutingQualityResult routing;
+  std::optional<double> belady_hit_rate;           // of the native selections
+  std::optional<double> belady_executed_hit_rate;  // of the selections that ran
+  std::optional<TimeResult> time;
+  std::optional<MemoryResult> memory;
+  std::optional<EnergyResult> energy;
+  std::vector<std::string> warnings;
+  std::vector<TokenRow> rows;  // measured tokens, where asked for
+};
+
+}  // namespace moesim

@@ -1,0 +1,216 @@
+#include <fmt/format.h>
+#include <fmt/ostream.h>
+
+#include <algorithm>
+#include <cmath>
+#include <ostream>
+
+#include "report/run_report.h"
+
+namespace moesim {
+namespace {
+
+// Lines of a summary: a label, then text.
+class Summary {
+ public:
+  Summary(const RunReport& report, std::ostream& out)
+      : facts_(report.facts), result_(report.result), out_(out) {}
+
+  void write() {
+    write_title();
+    write_inputs();
+    if (result_.time) write_time(*result_.time);
+    write_cache();
+    write_routing();
+    if (result_.memory) write_memory(*result_.memory);
+    if (result_.energy) write_energy(*result_.energy);
+    write_warnings();
+  }
+
+ private:
+  void line(const std::string& label, const std::string& text) {
+    fmt::print(out_, "  {:<14} {}\n", label, text);
+  }
+  void heading(const std::string& text) { fmt::print(out_, "\n{}\n", text); }
+
+  void write_title() {
+    const std::string model = facts_.model.empty() ? facts_.trace_model : facts_.model;
+    const std::string device = facts_.device.empty() ? "no device: the cache alone" : facts_.device;
+    fmt::print(out_, "{} on {}\n", model.empty() ? "unnamed model" : model, device);
+    if (result_.time) {
+      const LatencyStatistics& t = result_.time->tpot_ms;
+      fmt::print(out_, "{:.2f} tokens/s   {:.1f} ms a token (p50 {:.1f}, p90 {:.1f}, p99 {:.1f})\n",
+                 result_.time->decode_tokens_per_s, t.mean, t.p50, t.p90, t.p99);
+    }
+  }
+
+  void write_inputs() {
+    heading("What was simulated");
+    const std::string recorded_on =
+        facts_.trace_model.empty() ? "an unnamed model" : facts_.trace_model;
+    line("recorded", fmt::format("routing of {}: {}, {} tokens measured", recorded_on,
+                                 facts_.trace_form, result_.measured_tokens));
+    line("", facts_.trace_path);
+    if (result_.prefill_tokens + result_.warmup_tokens > 0) {
+      line("", fmt::format("after {} prefill and {} warm-up tokens, which are not measured",
+                           result_.prefill_tokens, result_.warmup_tokens));
+    }
+    if (!facts_.trace_provenance.empty()) line("", facts_.trace_provenance);
+    if (!facts_.model.empty()) {
+      const std::string size =
+          facts_.expert_bits > 0
+              ? fmt::format("{:.2f} MiB an expert at {} bits", facts_.expert_mib,
+                            facts_.expert_bits)
+              : fmt::format("{:.2f} MiB an expert as recorded", facts_.expert_mib);
+      line("assumed", fmt::format("sizes of {}: {} MoE layers x {} experts, k = {}, {}",
+                                  facts_.model, facts_.layers, facts_.experts, facts_.k, size));
+    }
+    if (!facts_.device.empty()) {
+      line("", fmt::format("the device as described: {}", facts_.device_tags));
+    }
+    const Json& config = facts_.config;
+    line("routing", policy(config.at("routing")));
+    const Json& cache = config.at("cache");
+    line("cache", fmt::format("{}, {}, {} per {}", cache_size(), policy(cache.at("eviction")),
+                              cache.at("accounting").get<std::string>() == "event"
+                                  ? "judged visit by visit"
+                                  : "judged access by access",
+                              cache.at("scope").get<std::string>() == "layer" ? "layer" : "model"));
+    if (result_.time) {
+      const Json& execution = config.at("execution");
+      line("execution",
+           fmt::format("overlap {}, {} read lanes, {} threads, prefetch {}",
+                       execution.at("overlap").get<std::string>(),
+                       execution.at("lanes").get<std::size_t>(),
+                       execution.at("threads").get<std::size_t>(), policy(config.at("prefetch"))));
+    }
+  }
+
+  [[nodiscard]] std::string cache_size() const {
+    const std::string share = fmt::format("{:.1f} % of the experts", 100 * facts_.cached_fraction);
+    if (facts_.all_experts_mib <= 0) return share;
+    return fmt::format("{:.0f} of {:.0f} MiB ({})", facts_.cache_mib, facts_.all_experts_mib,
+                       share);
+  }
+
+  // "cache_prior (lambda 0.05, keep_top 2)"
+  [[nodiscard]] static std::string policy(const Json& section) {
+    std::string parameters;
+    for (const auto& item : section.items()) {
+      if (item.key() == "policy" || item.value().is_null()) continue;
+      std::string value = item.value().dump();
+      if (value.size() > 24) value = value.substr(0, 21) + "...";
+      value.erase(std::remove(value.begin(), value.end(), '"'), value.end());
+      parameters += (parameters.empty() ? "" : ", ") + item.key() + " " + value;
+    }
+    const auto name = section.at("policy").get<std::string>();
+    return parameters.empty() ? name : fmt::format("{} ({})", name, parameters);
+  }
+
+  void write_time(const TimeResult& time) {
+    heading("Where the time of a token goes");
+    const auto tokens = static_cast<double>(result_.measured_tokens);
+    constexpr const char* kNames[kTimeParts] = {"compute", "flash stall", "admission", "predictor",
+                                                "overhead"};
+    for (std::size_t i = 0; i < kTimeParts; ++i) {
+      const double ms = to_ms(time.parts[i]) / tokens;
+      const double share = ms / time.tpot_ms.mean;
+      if (ms == 0) continue;
+      const auto bar = static_cast<std::size_t>(std::lround(40 * share));
+      fmt::print(out_, "  {:<14} {:>9.2f} ms {:>5.1f} %  {}\n", kNames[i], ms, 100 * share,
+                 std::string(bar, '#'));
+    }
+    write_bound(time);
+    if (time.ttft_ms > 0) {
+      line("first token",
+           fmt::format("{:.1f} ms after the start of a sequence (mean)", time.ttft_ms));
+    }
+  }
+
+  void write_bound(const TimeResult& time) {
+    const auto largest = std::max_element(time.path.begin(), time.path.end());
+    const auto part = static_cast<PathPart>(largest - time.path.begin());
+    const double share = 100 * to_seconds(*largest) / to_seconds(time.wall);
+    std::string name = to_string(part);
+    std::replace(name.begin(), name.end(), '_', ' ');
+    line("bound by",
+         fmt::format("{}: {:.0f} % of the chain of causes; flash busy {:.0f} % of the time", name,
+                     share, 100 * to_seconds(time.flash.service) / to_seconds(time.wall)));
+  }
+
+  void write_cache() {
+    heading("Cache");
+    const CacheCounts& cache = result_.cache;
+    const auto tokens = static_cast<double>(result_.measured_tokens);
+    const double rate = cache.accesses == 0
+                            ? 0
+                            : static_cast<double>(cache.hits) / static_cast<double>(cache.accesses);
+    line("hit rate",
+         fmt::format("{:.2f} % of {} expert accesses; {:.1f} of {:.1f} per token missed",
+                     100 * rate, cache.accesses, static_cast<double>(cache.misses) / tokens,
+                     static_cast<double>(cache.accesses) / tokens));
+    if (result_.belady_hit_rate) {
+      line("best possible",
+           fmt::format("{:.2f} % (Belady, the model's own routing), {:.2f} % (Belady, "
+                       "the experts that ran)",
+                       100 * *result_.belady_hit_rate,
+                       100 * result_.belady_executed_hit_rate.value_or(0)));
+    }
+    if (result_.knows_bytes) {
+      const std::uint64_t bytes = cache.demand_bytes + result_.prefetch.issued_bytes;
+      line("read",
+           fmt::format("{:.1f} MiB per token from flash; one token uses {:.0f} MiB of experts",
+                       to_mib(bytes) / tokens, to_mib(result_.token_cycle_bytes)));
+    }
+    if (result_.prefetch.issued > 0) {
+      const PrefetchCounts& p = result_.prefetch;
+      line("prefetch", fmt::format("{} reads ahead: {} useful, {} late, {:.1f} MiB wasted",
+                                   p.issued, p.useful, p.late, to_mib(p.wasted_bytes)));
+    }
+  }
+
+  void write_routing() {
+    const RoutingProxies& mean = result_.routing.mean;
+    heading("Routing against the model's own choice (divergence, not quality)");
+    line("experts", fmt::format("{:.2f} per token and layer, {:.2f} % of them the model's own",
+                                mean.experts, 100 * mean.agreement));
+    if (mean.dropped_mass) {
+      line("dropped mass",
+           fmt::format("{:.3f} % of the router's weight went to experts that did not run",
+                       100 * *mean.dropped_mass));
+    }
+  }
+
+  void write_memory(const MemoryResult& memory) {
+    heading("Memory");
+    const double used = memory.dense_mib + memory.kv_peak_mib + memory.expert_cache_mib;
+    line("in use",
+         fmt::format("{:.0f} MiB of {:.0f}: experts {:.0f}, dense weights {:.0f}, key-value {:.0f}",
+                     used, memory.budget_mib, memory.expert_cache_mib, memory.dense_mib,
+                     memory.kv_peak_mib));
+  }
+
+  void write_energy(const EnergyResult& energy) {
+    std::string parts;
+    for (const auto& [name, joules] : energy.by_component) {
+      parts += fmt::format("{}{} {:.2f}", parts.empty() ? "" : ", ", name, joules);
+    }
+    line("energy", fmt::format("{:.2f} J per token: {}", energy.j_per_token, parts));
+  }
+
+  void write_warnings() {
+    if (result_.warnings.empty()) return;
+    heading("Read this before you rely on it");
+    for (const std::string& warning : result_.warnings) fmt::print(out_, "  - {}\n", warning);
+  }
+
+  const RunFacts& facts_;
+  const RunResult& result_;
+  std::ostream& out_;
+};
+
+}  // namespace
+
+void write_summary(const RunReport& report, std::ostream& out) { Summary(report, out).write(); }
+
+}  // namespace moesim
