@@ -109,10 +109,13 @@ EventOutcome ExpertCache::end_event(const CacheEvent& event) {
 void ExpertCache::touch(ExpertKey key, const Access& access, const CacheEvent& event) {
   if (states_[index(key)] == Residency::kResident) {
     policy_->on_hit(key, event);
-  } else if (access.kind != AccessKind::kHit) {
-    enter(key, event);
+    return;
   }
-  // The rest are hits that made room for another member of their event: nothing is read again.
+  enter(key, event);
+  if (access.kind == AccessKind::kHit) {
+    // It made room for another expert of its own event: nothing is read, so it never left.
+    evicted_.erase(std::find(evicted_.begin(), evicted_.end(), key));
+  }
 }
 
 void ExpertCache::enter(ExpertKey key, const CacheEvent& event) {

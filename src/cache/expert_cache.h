@@ -53,10 +53,11 @@ struct Access {
 
 // Spans are valid until the next call.
 struct EventOutcome {
-  std::uint32_t number = 0;            // of the event
-  std::span<const Access> accesses;    // in the order given
-  std::span<const ExpertKey> evicted;  // in the order in which they left
-  bool streamed = false;               // capacity 0: nothing entered
+  std::uint32_t number = 0;          // of the event
+  std::span<const Access> accesses;  // in the order given
+  // In the order in which they left; not those that an at-once event evicted and took back.
+  std::span<const ExpertKey> evicted;
+  bool streamed = false;  // capacity 0: nothing entered
 };
 
 class ExpertCache {

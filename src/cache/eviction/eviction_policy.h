@@ -67,8 +67,8 @@ enum class Insertion : std::uint8_t {
 };
 
 // Calls come in this order for each event: begin_event; then on_hit or on_insert for each expert in
-// touch order; victim and on_evict as capacity demands (between the inserts with kOneByOne). An
-// expert that made room for a later one of its own event is not touched again.
+// touch order; victim and on_evict as capacity demands (between the inserts with kOneByOne). A
+// resident that makes room for another expert of its own event before its turn enters again then.
 // Experts in flight are unknown to the policy, so that it never names one: a speculative read asks
 // for victims when it begins, and enters with on_insert and an event of kind kSpeculative when it
 // arrives, or with on_insert in the visit that demands it before.
