@@ -28,10 +28,11 @@ struct CacheCounts {
 
 class CacheAccounting {
  public:
-  // `expert_bytes`: [layers * experts].
+  // `expert_bytes`: [layers * experts]; throws InvariantError where it does not fit the shape.
   CacheAccounting(RoutingShape shape, std::vector<std::uint64_t> expert_bytes);
 
-  // `token`: the number that lifetimes are measured in.
+  // `token`: the number that lifetimes are measured in. What ExpertCache::reset() drops is no
+  // eviction and has no lifetime.
   void count(std::uint32_t token, LayerId layer, const EventOutcome& outcome);
   // A speculative read began: a load without an access.
   void count_speculative(std::uint32_t token, ExpertKey key, std::span<const ExpertKey> evicted);
@@ -42,6 +43,7 @@ class CacheAccounting {
   }
 
  private:
+  void count_access(std::uint32_t token, ExpertKey key, const Access& access);
   void count_evictions(std::uint32_t token, std::span<const ExpertKey> evicted);
 
   RoutingShape shape_;

@@ -47,71 +47,100 @@ struct Access {
   ExpertId expert{};
   AccessKind kind = AccessKind::kMiss;
   bool cold = false;  // the first access ever to this expert
+  // How many of the event's evictions came before this access; 0 where all are judged at once.
+  std::uint32_t evicted_before = 0;
 };
 
 // Spans are valid until the next call.
 struct EventOutcome {
-  std::uint32_t number = 0;            // of the event
-  std::span<const Access> accesses;    // in the order given
-  std::span<const ExpertKey> evicted;  // in the order in which they left
+  std::uint32_t number = 0;          // of the event
+  std::span<const Access> accesses;  // in the order given
+  // In the order in which they left; not those that an at-once event evicted and took back.
+  std::span<const ExpertKey> evicted;
+  bool streamed = false;  // capacity 0: nothing entered
 };
 
 class ExpertCache {
  public:
-  // REQUIRES: policy made for the same shape and number of partitions.
+  // REQUIRES: policy made for the same shape and number of partitions. Throws InvariantError where
+  // expert_size does not fit the shape or holds a 0.
   ExpertCache(CacheOptions options, std::unique_ptr<EvictionPolicy> policy);
 
-  [[nodiscard]] std::size_t partitions() const { return used_.size(); }
+  [[nodiscard]] std::size_t partitions() const { return partitions_.size(); }
   [[nodiscard]] std::size_t partition_of(LayerId layer) const {
     return options_.scope == CacheScope::kGlobal ? 0 : index(layer);
   }
 
   // One layer visit of one token. `best_first`: distinct experts, highest weight first. Afterwards
   // all of them count as resident as far as capacity and overflow rule allow; the caller sees to
-  // it that the misses are read.
+  // it that the misses are read. Throws InvariantError for an expert that is out of range or named
+  // twice, and where the policy names a victim that it must not.
   EventOutcome visit(std::uint32_t token, LayerId layer, std::span<const ExpertId> best_first);
 
   // The union pass of a prefill over one layer: distinct experts in touch order (least recent
-  // first), one event whatever the accounting.
+  // first), one event whatever the accounting. Throws as visit().
   EventOutcome visit_union(std::uint32_t token, LayerId layer,
                            std::span<const ExpertId> touch_order);
 
   // Begins a speculative read: the expert takes its room now, evicting as the policy says (never a
   // member of the last event of its partition), and is in flight until finish_read or until a
-  // visit demands it. Returns false, with nothing changed, where it is not absent or where no room
-  // can be made. `evicted` is valid until the next call.
+  // visit demands it; it cannot be evicted meanwhile. Returns false, with nothing changed, where it
+  // is not absent or where no room can be made. `evicted` is valid until the next call.
   bool begin_read(ExpertKey key, std::span<const ExpertKey>& evicted);
   // The speculative read has arrived. Nothing happens where a visit has made it resident before.
   void finish_read(ExpertKey key);
 
-  // Evicts everything (a new sequence). The count of events goes on.
+  // Evicts everything (a new sequence). The count of events goes on. Reads under way are dropped:
+  // the caller must not report them as finished.
   void reset();
 
   [[nodiscard]] Residency residency(ExpertKey key) const { return states_[index(key)]; }
   [[nodiscard]] ResidencyView view(LayerId layer) const;
   // Size units in use in a partition, in-flight reads included.
-  [[nodiscard]] std::uint64_t used(std::size_t partition) const { return used_[partition]; }
+  [[nodiscard]] std::uint64_t used(std::size_t partition) const {
+    return partitions_[partition].used;
+  }
   [[nodiscard]] std::uint64_t capacity() const { return options_.capacity; }
   [[nodiscard]] const CacheOptions& options() const { return options_; }
   [[nodiscard]] const EvictionPolicy& policy() const { return *policy_; }
   [[nodiscard]] std::uint32_t events() const { return next_event_; }
 
  private:
-  EventOutcome run_event(std::uint32_t token, LayerId layer, std::span<const ExpertId> judged,
-                         std::span<const ExpertId> touched);
+  // Sizes are in the unit of the capacity.
+  struct Partition {
+    std::uint64_t used = 0;
+    std::uint64_t in_flight = 0;   // part of used
+    std::uint64_t members = 0;     // part of used: residents that the last event used
+    std::uint32_t last_event = 0;  // number; 0 also before the first
+    std::uint32_t last_token = 0;
+  };
+
+  EventOutcome run_at_once(std::uint32_t token, LayerId layer, std::span<const ExpertId> experts,
+                           bool last_is_touched_first);
+  EventOutcome run_one_by_one(std::uint32_t token, LayerId layer,
+                              std::span<const ExpertId> experts);
+  CacheEvent begin_event(std::uint32_t token, LayerId layer, std::span<const ExpertId> experts,
+                         EventKind kind);
+  EventOutcome end_event(const CacheEvent& event);
+  void touch(ExpertKey key, const Access& access, const CacheEvent& event);
   void enter(ExpertKey key, const CacheEvent& event);
-  void evict(ExpertKey key);
-  void make_room(const CacheEvent& event, std::uint64_t needed, std::span<const ExpertId> touched);
+  void make_room(const CacheEvent& event, std::uint64_t needed);
+  void trim(const CacheEvent& event, std::span<const Access> touched, bool last_is_touched_first);
+  void evict_victim(ExpertKey key, const CacheEvent& event, bool spare_members);
+  void evict(ExpertKey key, Partition& partition);
+  [[nodiscard]] std::uint64_t resident_members(const CacheEvent& event) const;
+  [[nodiscard]] CacheEvent speculative_event(ExpertKey key) const;
+  [[nodiscard]] LayerId layer_of(ExpertKey key) const;
 
   CacheOptions options_;
   std::unique_ptr<EvictionPolicy> policy_;
+  Insertion insertion_;                // the policy's
+  bool spare_members_;                 // of the event, as long as others are left
   std::vector<Residency> states_;      // [layers * experts]
   std::vector<std::uint32_t> stamps_;  // [layers * experts], 1 + last event that used it
-  std::vector<std::uint8_t> seen_;     // [layers * experts], accessed before
-  std::vector<std::uint64_t> used_;    // [partitions]
+  std::vector<Partition> partitions_;  // [partitions]
   std::vector<Access> accesses_;       // of the last event
   std::vector<ExpertKey> evicted_;     // by the last call
-  std::vector<ExpertId> touched_;      // scratch
   std::uint32_t next_event_ = 0;
 };
 

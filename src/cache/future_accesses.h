@@ -1,8 +1,10 @@
 // The accesses of a whole run, known in advance: what offline-optimal policies look into.
 //
 // An event is one layer visit, or the union pass of a prefill over one layer; events are numbered
-// in the order in which the cache sees them. Only a routing that does not look at the cache has a
-// future that can be written down.
+// in the order in which the cache sees them (ExpertCache::events() before the event). What is
+// written down may be the executed or the native selections, but the event numbers must be those
+// of the cache that asks: the same visits in the same order. Only a routing that does not look at
+// the cache has such a future.
 #pragma once
 
 #include <cstdint>

@@ -23,17 +23,31 @@ struct EvictionContext {
   const FutureAccesses* future = nullptr;  // set where the run has one (see looks_ahead)
 };
 
-// One layer visit as the cache sees it. `members` are the experts that the visit uses.
+enum class EventKind : std::uint8_t {
+  kAtOnce,       // all experts are used at one time
+  kOneByOne,     // the experts of the visit are used one after the other (Accounting::kAccess)
+  kSpeculative,  // no use at all: a read ahead of demand begins or arrives
+};
+
+// One layer visit as the cache sees it. Its members are the experts that the visit uses. A
+// speculative event belongs to the layer of the expert that is read; number, token and members are
+// those of the last visit of its partition (number 0 and no members where there was none).
 class CacheEvent {
  public:
   CacheEvent(std::uint32_t number, std::uint32_t token, LayerId layer, std::size_t partition,
-             std::span<const std::uint32_t> stamps)
-      : stamps_(stamps), number_(number), token_(token), layer_(layer), partition_(partition) {}
+             std::span<const std::uint32_t> stamps, EventKind kind = EventKind::kAtOnce)
+      : stamps_(stamps),
+        number_(number),
+        token_(token),
+        partition_(partition),
+        layer_(layer),
+        kind_(kind) {}
 
   [[nodiscard]] std::uint32_t number() const { return number_; }  // counts events from 0
   [[nodiscard]] std::uint32_t token() const { return token_; }
   [[nodiscard]] LayerId layer() const { return layer_; }
   [[nodiscard]] std::size_t partition() const { return partition_; }
+  [[nodiscard]] EventKind kind() const { return kind_; }
   // True for the experts of this event.
   [[nodiscard]] bool is_member(ExpertKey key) const { return stamps_[index(key)] == number_ + 1; }
 
@@ -41,8 +55,9 @@ class CacheEvent {
   std::span<const std::uint32_t> stamps_;  // [keys], 1 + number of the last event that used it
   std::uint32_t number_;
   std::uint32_t token_;
-  LayerId layer_;
   std::size_t partition_;
+  LayerId layer_;
+  EventKind kind_;
 };
 
 // When the cache makes room.
@@ -52,8 +67,11 @@ enum class Insertion : std::uint8_t {
 };
 
 // Calls come in this order for each event: begin_event; then on_hit or on_insert for each expert in
-// touch order; victim and on_evict as capacity demands (between the inserts with kOneByOne).
-// A speculative read enters with on_insert outside of any event.
+// touch order; victim and on_evict as capacity demands (between the inserts with kOneByOne). A
+// resident that makes room for another expert of its own event before its turn enters again then.
+// Experts in flight are unknown to the policy, so that it never names one: a speculative read asks
+// for victims when it begins, and enters with on_insert and an event of kind kSpeculative when it
+// arrives, or with on_insert in the visit that demands it before.
 class EvictionPolicy {
  public:
   using Context = EvictionContext;

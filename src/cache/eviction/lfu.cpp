@@ -1,0 +1,73 @@
+// Least frequently used: lowest count of uses, then longest unused (in events), then lowest id.
+// A speculative read is no use. Without protection an expert that enters may leave at once, when
+// its count is the lowest.
+#include <algorithm>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "cache/eviction/eviction_policy.h"
+#include "cache/eviction/ranked_residents.h"
+
+namespace moesim {
+namespace {
+
+struct Use {
+  std::uint32_t count = 0;
+  std::uint32_t last_event = 0;
+  ExpertKey key{};
+};
+
+struct LeastUsed {
+  bool operator()(const Use& a, const Use& b) const {
+    return std::tie(a.count, a.last_event, a.key) < std::tie(b.count, b.last_event, b.key);
+  }
+};
+
+class Lfu final : public EvictionPolicy {
+ public:
+  Lfu(Section& config, const EvictionContext& context)
+      : residents_(context.shape, context.partitions),
+        counts_(context.shape.layers * context.shape.experts, 0),
+        persistent_(config.choice("counts", {"persistent", "resident"}) == "persistent"),
+        protect_(config.boolean("protect_current_token")) {}
+
+  void begin_event(const CacheEvent& event) override { now_ = event.number(); }
+  void on_hit(ExpertKey key, const CacheEvent& event) override { use(key, event); }
+  void on_insert(ExpertKey key, const CacheEvent& event) override { use(key, event); }
+  void on_evict(ExpertKey key) override {
+    residents_.erase(key);
+    if (!persistent_) counts_[index(key)] = 0;
+  }
+  std::optional<ExpertKey> victim(const CacheEvent& event, bool spare_members) override {
+    return residents_.first(event, spare_members);
+  }
+  // 1 / (1 + count + r) with r in (0, 1), the larger the more recent the last use is.
+  [[nodiscard]] double score(ExpertKey key) const override {
+    const Use& use = residents_.priority(key);
+    return 1.0 / (1.0 + use.count + (use.last_event + 1.0) / (now_ + 2.0));
+  }
+  [[nodiscard]] bool protects_event() const override { return protect_; }
+
+ private:
+  void use(ExpertKey key, const CacheEvent& event) {
+    std::uint32_t& count = counts_[index(key)];
+    if (event.kind() != EventKind::kSpeculative) ++count;
+    residents_.set(key, {count, event.number(), key});
+  }
+
+  RankedResidents<Use, LeastUsed> residents_;
+  std::vector<std::uint32_t> counts_;  // [layers * experts]
+  bool persistent_;
+  bool protect_;
+  std::uint32_t now_ = 0;
+};
+
+MOESIM_REGISTER(EvictionPolicy, Lfu, "lfu", "the least frequently used expert leaves",
+                {"counts", "persistent",
+                 "persistent: uses are counted for ever; resident: the count dies with eviction"},
+                {"protect_current_token", true,
+                 "the experts of the current visit never leave while others are left"});
+
+}  // namespace
+}  // namespace moesim
