@@ -79,6 +79,7 @@ class Gate {
   [[nodiscard]] bool scores_all() const { return spec_.code == GateCode::kB || !ranks_by_logits(); }
   // Scales to the sum `sum_to`; equal shares where every value has underflowed.
   static void spread(std::span<double> values, double sum_to);
+  void scale_scores(std::span<const ExpertId> ids, double factor, std::span<double> weights);
   void restricted_softmax(std::span<const ExpertId> ids, std::span<double> weights) const;
   void sparse_mixer(std::span<const ExpertId> ids, std::span<double> weights) const;
   void recorded_weights(std::span<const ExpertId> ids, std::span<double> weights) const;

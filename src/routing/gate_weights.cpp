@@ -11,6 +11,7 @@ namespace {
 
 // The width of SparseMixer's band of near-ties at inference (router_jitter_noise of Phi-3.5-MoE).
 constexpr double kSparseMixerJitter = 0.01;
+
 double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
 
 }  // namespace
@@ -34,9 +35,7 @@ void Gate::weights(std::span<const ExpertId> ids, std::span<double> weights) {
     case GateCode::kF:
       return sparse_mixer(ids, weights);
     case GateCode::kB:
-      for (std::size_t i = 0; i < ids.size(); ++i) {
-        weights[i] = factor * scores()[index(ids[i])] / scores_sum_;
-      }
+      scale_scores(ids, factor / total_relative_probability(), weights);
       return;
     case GateCode::kD:
     case GateCode::kE:
@@ -50,10 +49,15 @@ void Gate::weights(std::span<const ExpertId> ids, std::span<double> weights) {
   }
 }
 
+void Gate::scale_scores(std::span<const ExpertId> ids, double factor, std::span<double> weights) {
+  const std::span<const double> all = scores();
+  for (std::size_t i = 0; i < ids.size(); ++i) weights[i] = factor * all[index(ids[i])];
+}
+
 // Numerators only. Shifted by the largest logit of `ids`, so that one of them is 1 however far the
 // selection lies below the best expert.
 void Gate::restricted_softmax(std::span<const ExpertId> ids, std::span<double> weights) const {
-  double largest = -kInfinity;
+  double largest = -std::numeric_limits<double>::infinity();
   for (const ExpertId id : ids) largest = std::max(largest, logit(id));
   for (std::size_t i = 0; i < ids.size(); ++i) weights[i] = std::exp(logit(ids[i]) - largest);
 }
