@@ -31,27 +31,58 @@ class Gate {
   [[nodiscard]] std::size_t k() const { return k_; }
   [[nodiscard]] bool has_logits() const { return !logits_.empty(); }
 
+  // True where the weights of a selection are divided by their sum (A, C, E; D unless its spec says
+  // otherwise).
+  [[nodiscard]] bool renormalises() const;
+
   // The model's own selection, best first, with the model's weights.
   const Selection& native();
+  // The model's weight rule on the original scores, restricted to `ids`; weights[i] for ids[i].
+  // F: as if the experts that rank above ids[i] but are not in `ids` did not exist. On a compact
+  // visit `ids` must be native, and a gate that renormalises spreads the recorded sum over them.
+  // REQUIRES: has_logits() or recorded weights.
+  void weights(std::span<const ExpertId> ids, std::span<double> weights);
 
   // The rest REQUIRES has_logits().
 
   // [experts]: the score in which the model takes its top k. Raw logits for A, B, C, E, F, G; with
-  // a selection bias, or for D, the biased probability (A, B, C) or sigmoid (D). Experts of groups
-  // that group-limited selection excluded have -infinity.
+  // a selection bias, or for D, the biased probability (A, B, C) or sigmoid (D, E). F and G know no
+  // bias. Experts of groups that group-limited selection excluded have -infinity.
   std::span<const double> ranking();
+  // Largest minus smallest finite ranking().
+  double ranking_range();
+  // Experts that rank before this one, equal scores by lower id: 0 for the best.
+  std::size_t rank(ExpertId expert);
   // [experts]: routing probabilities that sum to 1: softmax of the logits for A, B, C, F, G;
   // sigmoid divided by the sum of all sigmoids for D, E.
   std::span<const double> probabilities();
   // p(e) / p(f) style quantities without the sum over all experts: the same as probabilities() up
   // to a factor that is common to the visit. Cheaper where only few experts matter.
   double relative_probability(ExpertId expert);
-  // The model's weight rule on the original scores, restricted to `ids`; weights[i] for ids[i].
-  void weights(std::span<const ExpertId> ids, std::span<double> weights);
+  // The sum of relative_probability() over all experts.
+  double total_relative_probability();
+
+  [[nodiscard]] double logit(ExpertId expert) const { return logits_[index(expert)]; }
+  // Largest minus smallest logit.
+  double logit_range();
 
  private:
+  void start_visit();
   void compute_ranking();
   void compute_native();
+  void exclude_groups();
+  // [experts]: exp(logit - largest) for A, B, C, F, G; sigmoid for D, E.
+  std::span<const double> scores();
+  double largest_logit();
+  [[nodiscard]] bool ranks_by_logits() const;
+  // True where the native selection needs scores() anyway.
+  [[nodiscard]] bool scores_all() const { return spec_.code == GateCode::kB || !ranks_by_logits(); }
+  // Scales to the sum `sum_to`; equal shares where every value has underflowed.
+  static void spread(std::span<double> values, double sum_to);
+  void scale_scores(std::span<const ExpertId> ids, double factor, std::span<double> weights);
+  void restricted_softmax(std::span<const ExpertId> ids, std::span<double> weights) const;
+  void sparse_mixer(std::span<const ExpertId> ids, std::span<double> weights) const;
+  void recorded_weights(std::span<const ExpertId> ids, std::span<double> weights) const;
 
   GateSpec spec_;
   std::size_t experts_;
@@ -60,12 +91,14 @@ class Gate {
   std::span<const float> bias_;
   bool ranking_ready_ = false;
   bool native_ready_ = false;
+  bool scores_ready_ = false;
   bool probabilities_ready_ = false;
-  double largest_ = 0;                 // of the logits; subtracted before exp
-  std::vector<double> ranking_;        // [experts]
-  std::vector<double> probabilities_;  // [experts]
-  std::vector<double> group_scores_;   // [n_group]
-  std::vector<std::uint16_t> scratch_;
+  double scores_sum_ = 0;
+  std::vector<double> ranking_;             // [experts]
+  std::vector<double> scores_;              // [experts]
+  std::vector<double> probabilities_;       // [experts]
+  std::vector<double> group_scores_;        // [n_group]
+  std::vector<std::uint16_t> kept_groups_;  // [topk_group]
   Selection native_;
 };
 

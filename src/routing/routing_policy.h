@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "cache/residency_view.h"
@@ -51,6 +52,12 @@ class RoutingPolicy {
   [[nodiscard]] virtual bool needs_logits() const { return true; }
   // False when route() needs no weights either.
   [[nodiscard]] virtual bool needs_weights() const { return false; }
+  // KL(softmax z || softmax z') of the visit that was routed last, for policies that add a bias to
+  // the logits z; nothing for others. `residency` as route() saw it.
+  [[nodiscard]] virtual std::optional<double> bias_divergence(
+      const RouterVisit& /*visit*/, const ResidencyView& /*residency*/) const {
+    return std::nullopt;
+  }
   // Called before the first token of each sequence. Estimators persist; per-sequence state does
   // not.
   virtual void begin_sequence(std::int32_t /*sequence*/) {}

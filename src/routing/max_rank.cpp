@@ -1,0 +1,43 @@
+// Max Rank (arXiv 2412.00099, algorithm 1): experts of rank 1 to M that are resident run before
+// those that are not; the best keep_top run in any case. M = k is the model's own routing.
+#include "routing/resident_promotion.h"
+#include "routing/routing_policy.h"
+
+namespace moesim {
+namespace {
+
+class MaxRank final : public RoutingPolicy {
+ public:
+  MaxRank(Section& config, const RoutingContext& context)
+      : k_(context.k),
+        window_(config.integer("M", context.k, context.shape.experts)),
+        promotion_(config, context) {}
+
+  void route(const RouterVisit& visit, const ResidencyView& residency, Selection& chosen) override {
+    if (!looks_at_residency()) {
+      chosen = visit.gate.native();
+      return;
+    }
+    const auto inside = [&](ExpertId expert) { return visit.gate.rank(expert) < window_; };
+    promotion_.route(visit, residency, inside, chosen);
+  }
+
+  [[nodiscard]] std::size_t max_experts() const override { return k_; }
+  [[nodiscard]] bool looks_at_residency() const override {
+    return window_ > k_ && !promotion_.keeps_all();
+  }
+  [[nodiscard]] bool needs_logits() const override { return looks_at_residency(); }
+
+ private:
+  std::size_t k_;
+  std::size_t window_;  // ranks
+  ResidentPromotion promotion_;
+};
+
+MOESIM_REGISTER(RoutingPolicy, MaxRank, "max_rank",
+                "residents among the best M experts run before the others",
+                {"M", 12, "ranks that may be promoted, k to the number of experts; k = top_k"},
+                {"keep_top", 2, "best experts that always run, 0 to k"});
+
+}  // namespace
+}  // namespace moesim

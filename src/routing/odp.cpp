@@ -1,0 +1,63 @@
+// Online dynamic pruning (MC-MoE, arXiv 2410.06270, equation 5): a selected expert does not run
+// where its weight, as a share of the best expert's, is below a threshold. The paper has two
+// experts; here each rank beyond the best has a threshold and is judged on its own. Protection of
+// important tokens is left out: the released code has none in single-token decode.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <numeric>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/errors.h"
+#include "routing/odp_thresholds.h"
+#include "routing/routing_policy.h"
+
+namespace moesim {
+namespace {
+
+class Odp final : public RoutingPolicy {
+ public:
+  Odp(Section& config, const RoutingContext& context)
+      : k_(context.k), thresholds_(read_odp_thresholds(config, context)), ranks_(context.k) {}
+
+  void route(const RouterVisit& visit, const ResidencyView& /*residency*/,
+             Selection& chosen) override {
+    const Selection& native = visit.gate.native();
+    const std::span<const std::size_t> ranks = ranks_.by_weight(native);
+    const double best = native.weights[ranks.front()];
+    for (std::size_t r = 0; r < ranks.size(); ++r) {
+      const double weight = native.weights[ranks[r]];
+      if (r > 0 && weight_ratio(weight, best) < threshold(visit.layer, r)) continue;
+      chosen.ids.push_back(native.ids[ranks[r]]);
+      chosen.weights.push_back(weight);
+    }
+    if (chosen.ids.size() < native.ids.size()) visit.gate.weights(chosen.ids, chosen.weights);
+  }
+
+  [[nodiscard]] std::size_t max_experts() const override { return k_; }
+  [[nodiscard]] bool needs_logits() const override { return false; }
+  [[nodiscard]] bool needs_weights() const override { return true; }
+
+ private:
+  [[nodiscard]] double threshold(LayerId layer, std::size_t rank) const {
+    return thresholds_[index(layer) * (k_ - 1) + rank - 1];
+  }
+
+  std::size_t k_;
+  std::vector<double> thresholds_;  // [layers, k - 1]
+  WeightRanks ranks_;
+};
+
+MOESIM_REGISTER(
+    RoutingPolicy, Odp, "odp", "experts whose weight is small beside the best expert's do not run",
+    {"mu", nullptr,
+     "smallest share of the best weight that runs: a number, one per layer, or [layers] "
+     "[k - 1]; absent: see thresholds"},
+    {"thresholds", nullptr,
+     "\"per-rank median\" of the trace's decode tokens (what an absent mu means), or "
+     "arrays as for mu; not together with mu"});
+
+}  // namespace
+}  // namespace moesim
