@@ -1,4 +1,4 @@
-// Which gate function a router has (docs/glossary.md): how experts are selected and weighted.
+// Which gate function a router has (docs/models.md): how experts are selected and weighted.
 #pragma once
 
 #include <cstddef>
