@@ -104,7 +104,10 @@ void check_axis(const SafetensorsFile& file, const TensorRule& rule,
   if (tensor.shape[axis] == 0 || tensor.shape[axis] > most) {
     throw file.tensor_error(
         rule.name, fmt::format("expected shape {} with 1 to {} {}, got {}", rule.axes_text(), most,
-                               axis == 1 ? "layers" : "experts", shape_text(tensor.shape)));
+                               axis == 1                ? "layers"
+                               : rule.axes[axis] == 'E' ? "experts"
+                                                        : "ids per cell",
+                               shape_text(tensor.shape)));
   }
 }
 
