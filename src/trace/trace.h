@@ -17,6 +17,7 @@
 namespace moesim {
 
 class SafetensorsFile;
+struct SafetensorsTensor;
 
 class Trace {
  public:
@@ -62,14 +63,21 @@ class Trace {
   // One row of next_layer_logits. REQUIRES: has_tensor("next_layer_logits").
   void read_next_layer_logits(std::size_t token, LayerId layer, std::span<float> out) const;
 
+  // Token importance. REQUIRES: has_tensor() of the same name.
+  [[nodiscard]] float router_input_l1(std::size_t token, LayerId layer) const;
+  [[nodiscard]] float attention_received(std::size_t token, LayerId layer) const;
+  // The file underneath, for whoever lists its tensors as they stand.
+  [[nodiscard]] const SafetensorsFile& file() const { return *file_; }
+
   // --- metadata ---
-  [[nodiscard]] const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  [[nodiscard]] const std::map<std::string, std::string>& metadata() const;
   [[nodiscard]] std::string model() const;       // "" when unknown
   [[nodiscard]] std::string provenance() const;  // "" when unknown
   // Gate code "A" to "G" (routing_and_compression: gate functions); "" when unknown.
-  [[nodiscard]] std::string gate() const;
-  [[nodiscard]] std::optional<std::size_t> top_k() const;  // experts that the recording ran
-  [[nodiscard]] bool ranked() const;                       // ids best first; true unless "0"
+  [[nodiscard]] std::string gate() const { return gate_; }
+  // Experts that the recording ran.
+  [[nodiscard]] std::optional<std::size_t> top_k() const { return top_k_; }
+  [[nodiscard]] bool ranked() const { return ranked_; }  // ids best first; true unless "0"
 
  private:
   Trace() = default;
@@ -79,21 +87,21 @@ class Trace {
   std::string shown_;
   RoutingShape shape_;
   std::size_t recorded_k_ = 0;
-  std::map<std::string, std::string> metadata_;
-  // Tensors by role; null where absent. Types live in trace.cpp.
-  const void* logits_ = nullptr;
-  const void* next_layer_logits_ = nullptr;
-  const void* ids_ = nullptr;
-  const void* weights_ = nullptr;
-  const void* token_ids_ = nullptr;
-  const void* sequence_ = nullptr;
-  const void* phase_ = nullptr;
-  const void* expert_bytes_ = nullptr;
+  std::optional<std::size_t> top_k_;
+  std::string gate_;
+  bool ranked_ = true;
+  // Tensors by role, owned by file_; null where absent.
+  const SafetensorsTensor* logits_ = nullptr;
+  const SafetensorsTensor* next_layer_logits_ = nullptr;
+  const SafetensorsTensor* ids_ = nullptr;
+  const SafetensorsTensor* weights_ = nullptr;
+  const SafetensorsTensor* token_ids_ = nullptr;
+  const SafetensorsTensor* sequence_ = nullptr;
+  const SafetensorsTensor* phase_ = nullptr;
+  const SafetensorsTensor* expert_bytes_ = nullptr;
+  const SafetensorsTensor* router_input_l1_ = nullptr;
+  const SafetensorsTensor* attention_received_ = nullptr;
   std::vector<float> selection_bias_;  // [layers, experts]; copied, for it may be unaligned
-  int logits_type_ = 0;
-  int next_layer_logits_type_ = 0;
-  int ids_type_ = 0;
-  int weights_type_ = 0;
 };
 
 }  // namespace moesim

@@ -27,11 +27,15 @@ struct TraceData {
   std::vector<std::int64_t> expert_bytes;       // [layers]
   std::vector<float> selection_bias;            // [layers, experts]
   std::vector<float> next_layer_logits;         // [tokens, layers, experts]
+  std::vector<float> router_input_l1;           // [tokens, layers]
+  std::vector<float> attention_received;        // [tokens, layers]
   std::map<std::string, std::string> metadata;  // beside format and version, which are added
 };
 
 // The complete file image. Equal data give equal bytes. Ids are stored as U8 where experts < 256
-// (255 marks absent), else as U16.
+// (255 marks absent), else as U16; next_layer_logits as F16 where the logits are, all other floats
+// as F32. The metadata gain format, version and experts. Throws UserError for a value that is not
+// finite in its stored type, InvariantError for sizes and ids that contradict the shape.
 std::vector<std::byte> trace_image(const TraceData& data);
 
 // Writes the image; the file appears complete or not at all. Throws UserError.
