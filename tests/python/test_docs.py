@@ -1,0 +1,248 @@
+"""Every command in the documentation runs: each fenced block whose info string starts with `sh`.
+
+The blocks of a document run in their order, in one scratch copy of what the commands use, with `sim`
+on PATH. The info string may add a word: `sh data` needs third-party data and skips where
+MOESIM_DATA_DIR is not set; `sh no-run` is not run, which NO_RUN must give a reason for.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from conftest import REPOSITORY
+
+COPIED = ["README.md", "configs", "docs", "scripts", "traces"]
+# What a command that is not run may start with, and why it is not run.
+NO_RUN = {
+    "git clone ": "fetches the project",
+    "cd ": "into the clone",
+    "sudo apt-get ": "installs packages",
+    "scripts/install_dependencies.sh": "installs packages",
+    "scripts/quickstart.sh": "installs packages and builds",
+    "scripts/test.sh": "runs these tests",
+    "scripts/bench.sh": "builds, and takes minutes",
+    "cmake ": "builds",
+    "ctest ": "runs these tests",
+    "sim calibrate ": "measures the machine for minutes",
+}
+OTHER_SHELLS = {"bash", "shell", "console", "zsh", "shell-session"}
+FENCE = re.compile(r"^ *(```+|~~~+) *(.*?) *$")
+
+
+class Block(NamedTuple):
+    document: Path
+    line: int  # of the opening fence, from 1
+    info: list
+    text: str
+
+
+def fenced_blocks(document):
+    """The fenced blocks of a Markdown file, in order."""
+    blocks, fence, start, info, lines = [], None, 0, [], []
+    for number, line in enumerate(document.read_text(encoding="utf-8").splitlines(), 1):
+        match = FENCE.match(line)
+        if fence is None:
+            if match:
+                fence, start, info, lines = match[1], number, match[2].split(), []
+        elif match and match[1].startswith(fence) and not match[2]:
+            blocks.append(Block(document, start, info, "\n".join(lines) + "\n"))
+            fence = None
+        else:
+            lines.append(line)
+    if fence is not None:
+        raise ValueError(f"{document}:{start}: a fence that is not closed")
+    return blocks
+
+
+def documents():
+    return [
+        file
+        for file in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+        if file.is_file()
+    ]
+
+
+def commands(text):
+    """The commands of a block: lines, without comments, continued ones joined."""
+    joined = re.sub(r"\\\n\s*", "", text)
+    return [line for line in joined.splitlines() if line.strip() and not line.startswith("#")]
+
+
+def why_not_run(command):
+    return next((reason for start, reason in NO_RUN.items() if command.startswith(start)), None)
+
+
+def environment(checkout):
+    return {
+        **os.environ,
+        "PATH": f"{checkout / 'build/release/bin'}:/usr/bin:/bin:{os.environ['PATH']}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def make_checkout(folder, sim):
+    """What a reader's checkout holds once quickstart.sh has run, and ../shared beside it."""
+    checkout = folder / "moesim"
+    (checkout / "build/release/bin").mkdir(parents=True)
+    (checkout / "build/release/bin/sim").symlink_to(sim)
+    for name in COPIED:
+        source = REPOSITORY / name
+        if source.is_dir():
+            shutil.copytree(source, checkout / name)
+        elif source.is_file():
+            shutil.copy2(source, checkout / name)
+    if os.environ.get("MOESIM_DATA_DIR"):
+        (folder / "shared").symlink_to(os.environ["MOESIM_DATA_DIR"])
+    return checkout
+
+
+def run_block(block, checkout):
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block.text],
+        cwd=checkout,
+        env=environment(checkout),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def checkout_of(tmp_path_factory, sim):
+    """checkout_of(document): the scratch checkout that the blocks of this document share."""
+    checkouts = {}
+
+    def get(document):
+        if document not in checkouts:
+            checkouts[document] = make_checkout(tmp_path_factory.mktemp("docs"), sim)
+        return checkouts[document]
+
+    return get
+
+
+ALL_BLOCKS = [block for document in documents() for block in fenced_blocks(document)]
+SH_BLOCKS = [block for block in ALL_BLOCKS if block.info[:1] == ["sh"]]
+
+
+def name_of(block):
+    return f"{block.document.relative_to(REPOSITORY)}:{block.line}"
+
+
+@pytest.mark.parametrize(
+    "block",
+    [pytest.param(b, id=name_of(b)) for b in SH_BLOCKS if b.info[1:] != ["no-run"]],
+)
+def test_the_commands_run(block, checkout_of):
+    if block.info[1:] == ["data"] and not os.environ.get("MOESIM_DATA_DIR"):
+        pytest.skip("MOESIM_DATA_DIR is not set")
+    result = run_block(block, checkout_of(block.document))
+    assert result.returncode == 0, f"{name_of(block)}\n{result.stdout}\n{result.stderr}"
+
+
+def complaints(block):
+    """What is wrong with how a block is marked."""
+    if block.info and block.info[0] in OTHER_SHELLS:
+        return [f"write sh instead of {block.info[0]}, so that it is run"]
+    if block.info[:1] != ["sh"]:
+        return []
+    if block.info[1:] not in ([], ["data"], ["no-run"]):
+        return [f"unknown mark {' '.join(block.info[1:])}; known: data, no-run"]
+    if block.info[1:] == ["no-run"]:
+        return [
+            f"no reason in NO_RUN not to run: {line}"
+            for line in commands(block.text)
+            if why_not_run(line) is None
+        ]
+    return []
+
+
+def test_every_block_is_marked_right():
+    found = [f"{name_of(block)}: {text}" for block in ALL_BLOCKS for text in complaints(block)]
+    assert found == []
+
+
+PLANTED = """\
+Text.
+
+```sh
+sim --help >help.txt
+test -s help.txt
+```
+
+```sh no-run
+# Installs.
+sudo apt-get install \\
+  cmake
+rm -r build
+```
+
+~~~text
+```sh
+never run
+```
+~~~
+
+```bash
+false
+```
+
+```sh
+build/release/bin/sim --help | cmp - help.txt
+false
+exit 0
+```
+"""
+
+
+@pytest.fixture
+def planted(tmp_path):
+    document = tmp_path / "page.md"
+    document.write_text(PLANTED)
+    return fenced_blocks(document)
+
+
+def test_blocks_are_found(planted):
+    assert [(block.line, block.info) for block in planted] == [
+        (3, ["sh"]),
+        (8, ["sh", "no-run"]),
+        (15, ["text"]),
+        (21, ["bash"]),
+        (25, ["sh"]),
+    ]
+    assert planted[0].text == "sim --help >help.txt\ntest -s help.txt\n"
+
+
+def test_blocks_of_a_document_share_a_checkout_and_a_failing_command_is_seen(
+    planted, tmp_path, sim
+):
+    checkout = make_checkout(tmp_path, sim)
+    assert run_block(planted[0], checkout).returncode == 0
+    last = run_block(planted[-1], checkout)
+    assert (last.returncode, last.stderr) == (1, "")
+
+
+def test_wrong_marks_are_found(planted, tmp_path):
+    assert [complaints(block) for block in planted] == [
+        [],
+        ["no reason in NO_RUN not to run: rm -r build"],
+        [],
+        ["write sh instead of bash, so that it is run"],
+        [],
+    ]
+    assert complaints(Block(tmp_path, 1, ["sh", "norun"], "")) == [
+        "unknown mark norun; known: data, no-run"
+    ]
+
+
+def test_a_fence_that_is_not_closed_is_an_error(tmp_path):
+    document = tmp_path / "page.md"
+    document.write_text("a\n```sh\nb\n")
+    with pytest.raises(ValueError, match="page.md:2: a fence that is not closed"):
+        fenced_blocks(document)
