@@ -20,6 +20,19 @@ CacheCounts CacheCounts::operator-(const CacheCounts& earlier) const {
   return result;
 }
 
+CacheCounts& CacheCounts::operator+=(const CacheCounts& more) {
+  accesses += more.accesses;
+  hits += more.hits;
+  misses += more.misses;
+  late += more.late;
+  cold_misses += more.cold_misses;
+  evictions += more.evictions;
+  loads += more.loads;
+  demand_bytes += more.demand_bytes;
+  lifetime_tokens += more.lifetime_tokens;
+  return *this;
+}
+
 CacheAccounting::CacheAccounting(RoutingShape shape, std::vector<std::uint64_t> expert_bytes)
     : shape_(shape),
       expert_bytes_(std::move(expert_bytes)),

@@ -86,7 +86,7 @@ class ConfigReader {
   // A model or a device: what the key refers to, read and checked; none for null or no key.
   template <class Thing>
   std::optional<Thing> read_reference(const std::string& key, const std::string& kind,
-                                      Thing (*read)(Section),
+                                      Thing (*read_thing)(Section),
                                       std::vector<RunConfig::Input>& inputs) {
     root_.accept(key);
     if (!root_.has(key)) {
@@ -95,7 +95,7 @@ class ConfigReader {
     }
     ConfigSource source;
     Section section = open_reference(root_, key, kind, base_dir_, &source);
-    std::optional<Thing> thing = read(section);
+    std::optional<Thing> thing = read_thing(section);
     section.reject_unread_keys();
     if (!source.file.empty()) inputs.push_back({source.shown, source.file});
     resolved_[key] = root_.raw(key);
