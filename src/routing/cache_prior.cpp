@@ -60,7 +60,8 @@ class CachePrior final : public RoutingPolicy {
         softmax_of_logits_(context.gate.code == GateCode::kA || context.gate.code == GateCode::kB ||
                            context.gate.code == GateCode::kC),
         estimates_(context.shape.layers),
-        best_(context.k) {}
+        best_(context.k),
+        candidates_(context.shape.experts) {}
 
   void route(const RouterVisit& visit, const ResidencyView& residency, Selection& chosen) override {
     Gate& gate = visit.gate;
@@ -111,16 +112,26 @@ class CachePrior final : public RoutingPolicy {
   }
 
   // Of the experts outside the native selection only residents can enter: the others keep their
-  // score, which every native expert matches without its bias.
+  // score, which every native expert matches without its bias. Those that can overtake the last
+  // place are picked out first, without branches, for they are few.
   void offer_residents(const Selection& native, std::span<const double> ranking,
                        const ResidencyView& residency) {
+    const double to_beat = best_.entries().back().score;
+    const std::span<const Residency> states = residency.states();
+    std::size_t count = 0;
+    for (std::size_t e = 0; e < ranking.size(); ++e) {
+      candidates_[count] = static_cast<std::uint16_t>(e);
+      const bool resident = states[e] == Residency::kResident;
+      count += static_cast<std::size_t>(resident) &
+               static_cast<std::size_t>(ranking[e] + bias_ >= to_beat);
+    }
     const ExpertId last = native.ids.back();
     const double last_score = ranking[index(last)];
-    for (std::size_t e = 0; e < ranking.size(); ++e) {
-      if (residency.states()[e] != Residency::kResident) continue;
+    for (std::size_t c = 0; c < count; ++c) {
+      const std::size_t e = candidates_[c];
       const bool is_native =
           ranking[e] > last_score || (ranking[e] == last_score && e <= index(last));
-      if (!is_native) best_.offer({ranking[e] + bias_, ExpertId(e), k_});
+      if (!is_native) best_.offer({ranking[e] + bias_, static_cast<ExpertId>(e), k_});
     }
   }
 
@@ -145,6 +156,7 @@ class CachePrior final : public RoutingPolicy {
   double bias_ = 0;                       // of the last visit
   std::vector<RangeEstimate> estimates_;  // [layers]
   BestExperts best_;
+  std::vector<std::uint16_t> candidates_;  // [experts], scratch
 };
 
 MOESIM_REGISTER(RoutingPolicy, CachePrior, "cache_prior",
