@@ -43,31 +43,34 @@ CacheAccounting::CacheAccounting(RoutingShape shape, std::vector<std::uint64_t> 
 }
 
 void CacheAccounting::count(std::uint32_t token, LayerId layer, const EventOutcome& outcome) {
+  const std::size_t base = index(layer) * shape_.experts;
   std::size_t left = 0;
-  counts_.accesses += outcome.accesses.size();
+  CacheCounts sum;
   for (const Access& access : outcome.accesses) {
-    // In the order in which things happened: an expert may leave and come back in one event.
-    count_evictions(token, outcome.evicted.subspan(left, access.evicted_before - left));
-    left = access.evicted_before;
-    count_access(token, expert_key(layer, access.expert, shape_.experts), access);
-    if (access.kind == AccessKind::kMiss && !outcome.streamed) ++counts_.loads;
+    if (access.evicted_before != left) {
+      // In the order in which things happened: an expert may leave and come back in one event.
+      count_evictions(token, outcome.evicted.subspan(left, access.evicted_before - left));
+      left = access.evicted_before;
+    }
+    // Selections instead of branches, because hits and misses follow no pattern.
+    const std::size_t key = base + index(access.expert);
+    const bool hit = access.kind == AccessKind::kHit;
+    const bool demand = access.kind == AccessKind::kMiss;  // a late one was loaded before
+    sum.hits += hit ? 1 : 0;
+    sum.loads += demand ? 1 : 0;
+    sum.cold_misses += access.cold && !hit ? 1 : 0;
+    sum.demand_bytes += demand ? expert_bytes_[key] : 0;
+    loaded_at_[key] = demand ? token : loaded_at_[key];
   }
   count_evictions(token, outcome.evicted.subspan(left));
-}
-
-void CacheAccounting::count_access(std::uint32_t token, ExpertKey key, const Access& access) {
-  if (access.kind == AccessKind::kHit) {
-    ++counts_.hits;
-    return;
-  }
-  ++counts_.misses;
-  if (access.cold) ++counts_.cold_misses;
-  if (access.kind == AccessKind::kLate) {  // its load was counted when the read began
-    ++counts_.late;
-    return;
-  }
-  counts_.demand_bytes += expert_bytes_[index(key)];
-  loaded_at_[index(key)] = token;
+  const std::size_t accesses = outcome.accesses.size();
+  counts_.accesses += accesses;
+  counts_.hits += sum.hits;
+  counts_.misses += accesses - sum.hits;
+  counts_.late += accesses - sum.hits - sum.loads;
+  counts_.cold_misses += sum.cold_misses;
+  counts_.loads += outcome.streamed ? 0 : sum.loads;
+  counts_.demand_bytes += sum.demand_bytes;
 }
 
 void CacheAccounting::count_speculative(std::uint32_t token, ExpertKey key,

@@ -43,7 +43,6 @@ class CacheAccounting {
   }
 
  private:
-  void count_access(std::uint32_t token, ExpertKey key, const Access& access);
   void count_evictions(std::uint32_t token, std::span<const ExpertKey> evicted);
 
   RoutingShape shape_;

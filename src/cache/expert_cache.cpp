@@ -1,11 +1,21 @@
 #include "cache/expert_cache.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "core/errors.h"
 
 namespace moesim {
+namespace {
+
+// What an access is, by the residency before it.
+constexpr std::array<AccessKind, 3> kKindOf = {AccessKind::kMiss, AccessKind::kLate,
+                                               AccessKind::kHit};
+static_assert(static_cast<int>(Residency::kInFlight) == 1 &&
+              static_cast<int>(Residency::kResident) == 2);
+
+}  // namespace
 
 ExpertCache::ExpertCache(CacheOptions options, std::unique_ptr<EvictionPolicy> policy)
     : options_(std::move(options)),
@@ -14,15 +24,15 @@ ExpertCache::ExpertCache(CacheOptions options, std::unique_ptr<EvictionPolicy> p
       spare_members_(options_.overflow == Overflow::kKeepEvent || policy_->protects_event()),
       states_(options_.shape.layers * options_.shape.experts, Residency::kAbsent),
       stamps_(states_.size(), 0),
-      partitions_(options_.scope == CacheScope::kGlobal ? 1 : options_.shape.layers) {
+      partitions_(options_.scope == CacheScope::kGlobal ? 1 : options_.shape.layers),
+      keys_per_partition_(states_.size() / partitions_.size()) {
   const auto& sizes = options_.expert_size;
   if (sizes.size() != states_.size() || std::find(sizes.begin(), sizes.end(), 0) != sizes.end()) {
     throw InvariantError("a cache needs one size > 0 per expert");
   }
   accesses_.reserve(options_.shape.experts);
   // One by one, a member may leave, return and leave again.
-  const std::size_t held = states_.size() / partitions_.size();
-  evicted_.reserve(held + options_.shape.experts);
+  evicted_.reserve(keys_per_partition_ + options_.shape.experts);
 }
 
 EventOutcome ExpertCache::visit(std::uint32_t token, LayerId layer,
@@ -88,10 +98,7 @@ CacheEvent ExpertCache::begin_event(std::uint32_t token, LayerId layer,
     if (index(experts[i]) >= per_layer || stamps_[key] == number + 1) {
       throw InvariantError("a visit names an expert twice or one out of range");
     }
-    const Residency state = states_[key];
-    const AccessKind access = state == Residency::kResident ? AccessKind::kHit
-                              : state == Residency::kAbsent ? AccessKind::kMiss
-                                                            : AccessKind::kLate;
+    const AccessKind access = kKindOf[static_cast<std::size_t>(states_[key])];
     accesses_[i] = {experts[i], access, stamps_[key] == 0, 0};
     stamps_[key] = number + 1;
   }
@@ -163,7 +170,8 @@ void ExpertCache::evict_victim(ExpertKey key, const CacheEvent& event, bool spar
   if (index(key) >= states_.size() || states_[index(key)] != Residency::kResident) {
     throw InvariantError("the eviction policy names an expert that is not resident");
   }
-  if (partition_of(layer_of(key)) != event.partition()) {
+  // Wraps around to a large number below the partition.
+  if (index(key) - event.partition() * keys_per_partition_ >= keys_per_partition_) {
     throw InvariantError("the eviction policy names an expert of another cache");
   }
   if (spare_members && event.is_member(key)) {
@@ -184,7 +192,7 @@ std::uint64_t ExpertCache::resident_members(const CacheEvent& event) const {
   std::uint64_t size = 0;
   for (const Access& access : accesses_) {
     const std::size_t key = base + index(access.expert);
-    if (states_[key] == Residency::kResident) size += options_.expert_size[key];
+    size += states_[key] == Residency::kResident ? options_.expert_size[key] : 0;
   }
   return size;
 }
@@ -240,14 +248,10 @@ ResidencyView ExpertCache::view(LayerId layer) const {
 }
 
 CacheEvent ExpertCache::speculative_event(ExpertKey key) const {
-  const LayerId layer = layer_of(key);
+  const LayerId layer = layer_of(key, options_.shape.experts);
   const std::size_t at = partition_of(layer);
   return {partitions_[at].last_event, partitions_[at].last_token, layer, at, stamps_,
           EventKind::kSpeculative};
-}
-
-LayerId ExpertCache::layer_of(ExpertKey key) const {
-  return moesim::layer_of(key, options_.shape.experts);
 }
 
 }  // namespace moesim

@@ -130,7 +130,6 @@ class ExpertCache {
   void evict(ExpertKey key, Partition& partition);
   [[nodiscard]] std::uint64_t resident_members(const CacheEvent& event) const;
   [[nodiscard]] CacheEvent speculative_event(ExpertKey key) const;
-  [[nodiscard]] LayerId layer_of(ExpertKey key) const;
 
   CacheOptions options_;
   std::unique_ptr<EvictionPolicy> policy_;
@@ -139,8 +138,9 @@ class ExpertCache {
   std::vector<Residency> states_;      // [layers * experts]
   std::vector<std::uint32_t> stamps_;  // [layers * experts], 1 + last event that used it
   std::vector<Partition> partitions_;  // [partitions]
-  std::vector<Access> accesses_;       // of the last event
-  std::vector<ExpertKey> evicted_;     // by the last call
+  std::size_t keys_per_partition_;
+  std::vector<Access> accesses_;    // of the last event
+  std::vector<ExpertKey> evicted_;  // by the last call
   std::uint32_t next_event_ = 0;
 };
 

@@ -1,9 +1,7 @@
 // Least frequently used: lowest count of uses, then longest unused (in events), then lowest id.
 // A speculative read is no use. Without protection an expert that enters may leave at once, when
 // its count is the lowest.
-#include <algorithm>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include "cache/eviction/eviction_policy.h"
@@ -20,7 +18,9 @@ struct Use {
 
 struct LeastUsed {
   bool operator()(const Use& a, const Use& b) const {
-    return std::tie(a.count, a.last_event, a.key) < std::tie(b.count, b.last_event, b.key);
+    const std::uint64_t rank_a = std::uint64_t{a.count} << 32 | a.last_event;
+    const std::uint64_t rank_b = std::uint64_t{b.count} << 32 | b.last_event;
+    return rank_a != rank_b ? rank_a < rank_b : a.key < b.key;
   }
 };
 
@@ -32,7 +32,10 @@ class Lfu final : public EvictionPolicy {
         persistent_(config.choice("counts", {"persistent", "resident"}) == "persistent"),
         protect_(config.boolean("protect_current_token")) {}
 
-  void begin_event(const CacheEvent& event) override { now_ = event.number(); }
+  void begin_event(const CacheEvent& event) override {
+    residents_.begin_event();
+    now_ = event.number();
+  }
   void on_hit(ExpertKey key, const CacheEvent& event) override { use(key, event); }
   void on_insert(ExpertKey key, const CacheEvent& event) override { use(key, event); }
   void on_evict(ExpertKey key) override {
@@ -53,7 +56,7 @@ class Lfu final : public EvictionPolicy {
   void use(ExpertKey key, const CacheEvent& event) {
     std::uint32_t& count = counts_[index(key)];
     if (event.kind() != EventKind::kSpeculative) ++count;
-    residents_.set(key, {count, event.number(), key});
+    residents_.postpone(key, {count, event.number(), key});
   }
 
   RankedResidents<Use, LeastUsed> residents_;

@@ -1,14 +1,15 @@
 #include "cache/eviction/next_use_policy.h"
 
 #include <algorithm>
-#include <tuple>
 
 #include "core/errors.h"
 
 namespace moesim {
 
 bool NextUsePolicy::Farthest::operator()(const NextUseOf& a, const NextUseOf& b) const {
-  return std::tie(a.next, a.place, a.key) > std::tie(b.next, b.place, b.key);
+  const std::uint64_t rank_a = std::uint64_t{a.next} << 32 | a.place;
+  const std::uint64_t rank_b = std::uint64_t{b.next} << 32 | b.place;
+  return rank_a != rank_b ? rank_a > rank_b : a.key > b.key;
 }
 
 NextUsePolicy::NextUsePolicy(const EvictionContext& context)
@@ -22,6 +23,7 @@ void NextUsePolicy::begin_event(const CacheEvent& event) {
   if (future_ == nullptr || event.number() >= future_->events()) {
     throw InvariantError("an offline eviction policy needs the accesses of the whole run");
   }
+  residents_.begin_event();
   one_by_one_ = event.kind() == EventKind::kOneByOne;
   if (one_by_one_) return;  // members that are still to come are used in this very event
   for (const ExpertKey key : future_->event(event.number())) {

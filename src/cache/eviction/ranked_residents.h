@@ -2,6 +2,7 @@
 // partition, with the experts of the current event left out where they must be spared.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -18,52 +19,90 @@ template <class Priority, class Before>
 class RankedResidents {
  public:
   RankedResidents(const RoutingShape& shape, std::size_t partitions)
-      : keys_per_heap_(shape.layers * shape.experts / partitions) {
+      : entries_(shape.layers * shape.experts) {
+    const std::size_t per_heap = entries_.size() / partitions;
     heaps_.reserve(partitions);  // one by one, because a copied heap keeps no spare memory
-    for (std::size_t i = 0; i < partitions; ++i) heaps_.emplace_back(keys_per_heap_);
-    set_aside_.reserve(shape.experts);
+    for (std::size_t i = 0; i < partitions; ++i) heaps_.emplace_back(per_heap);
+    for (std::size_t key = 0; key < entries_.size(); ++key) {
+      entries_[key].heap = static_cast<std::uint32_t>(key / per_heap);
+      entries_[key].place = static_cast<std::uint32_t>(key % per_heap);
+    }
+    spared_.reserve(2 * shape.experts);  // a member is spared, touched and spared again
   }
 
+  // Call first for each event.
+  void begin_event() { restore(); }
+
   [[nodiscard]] bool contains(ExpertKey key) const {
-    return heaps_[heap_of(key)].contains(place_of(key));
+    const Entry& entry = entries_[index(key)];
+    return heaps_[entry.heap].contains(entry.place);
   }
-  // REQUIRES: set(key, ...) was called before.
+  // The last one that was set.
   [[nodiscard]] const Priority& priority(ExpertKey key) const {
-    return heaps_[heap_of(key)].priority(place_of(key));
+    return entries_[index(key)].priority;
   }
   // Inserts, or gives a new priority. O(log residents).
   void set(ExpertKey key, const Priority& priority) {
-    heaps_[heap_of(key)].set(place_of(key), priority);
+    Entry& entry = entries_[index(key)];
+    entry.priority = priority;
+    entry.stale = false;
+    heaps_[entry.heap].set(entry.place, priority);
+  }
+  // The same in O(1) where the expert is there: the heap learns of it when the expert comes up.
+  // REQUIRES: the new priority is not before the old one.
+  void postpone(ExpertKey key, const Priority& priority) {
+    Entry& entry = entries_[index(key)];
+    if (!heaps_[entry.heap].contains(entry.place)) {
+      set(key, priority);
+      return;
+    }
+    entry.priority = priority;
+    entry.stale = true;
   }
   // O(log residents).
-  void erase(ExpertKey key) { heaps_[heap_of(key)].erase(place_of(key)); }
+  void erase(ExpertKey key) {
+    Entry& entry = entries_[index(key)];
+    heaps_[entry.heap].erase(entry.place);
+    if (!spared_.empty()) std::erase(spared_, key);
+  }
 
   // The first of the event's partition, or nullopt where there is none.
   std::optional<ExpertKey> first(const CacheEvent& event, bool spare_members) {
     IndexedHeap<Priority, Before>& heap = heaps_[event.partition()];
-    const std::size_t base = event.partition() * keys_per_heap_;
+    const std::size_t base = event.partition() * (entries_.size() / heaps_.size());
     std::optional<ExpertKey> found;
     while (!found && !heap.empty()) {
       const auto key = static_cast<ExpertKey>(base + heap.top());
-      if (spare_members && event.is_member(key)) {
-        set_aside_.push_back(heap.top());
+      if (entries_[index(key)].stale) {
+        set(key, Priority(entries_[index(key)].priority));
+      } else if (spare_members && event.is_member(key)) {
         heap.erase(heap.top());
+        spared_.push_back(key);
       } else {
         found = key;
       }
     }
-    for (const std::size_t place : set_aside_) heap.set(place, Priority(heap.priority(place)));
-    set_aside_.clear();
+    // Otherwise they stay out for the next victims of this event.
+    if (event.kind() == EventKind::kSpeculative) restore();
     return found;
   }
 
  private:
-  [[nodiscard]] std::size_t heap_of(ExpertKey key) const { return index(key) / keys_per_heap_; }
-  [[nodiscard]] std::size_t place_of(ExpertKey key) const { return index(key) % keys_per_heap_; }
+  struct Entry {
+    Priority priority{};
+    std::uint32_t heap = 0;
+    std::uint32_t place = 0;  // id within the heap
+    bool stale = false;       // the heap has an older priority
+  };
 
-  std::size_t keys_per_heap_;
+  void restore() {
+    for (const ExpertKey key : spared_) set(key, Priority(entries_[index(key)].priority));
+    spared_.clear();
+  }
+
+  std::vector<Entry> entries_;                        // [layers * experts]
   std::vector<IndexedHeap<Priority, Before>> heaps_;  // [partitions]
-  std::vector<std::size_t> set_aside_;                // scratch; at most the members of one event
+  std::vector<ExpertKey> spared_;                     // taken out of the heaps until restore()
 };
 
 }  // namespace moesim
