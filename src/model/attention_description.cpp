@@ -79,9 +79,10 @@ std::vector<std::size_t> read_layer_list(Section& section, const std::string& ke
   std::vector<std::size_t> list;
   bool right = value.is_array() && !value.empty();
   for (std::size_t i = 0; right && i < value.size(); ++i) {
-    right = value[i].is_number_unsigned() && value[i].get<std::uint64_t>() < layers &&
-            (list.empty() || value[i].get<std::uint64_t>() > list.back());
-    if (right) list.push_back(value[i].get<std::size_t>());
+    const std::int64_t layer = value[i].is_number_integer() ? value[i].get<std::int64_t>() : -1;
+    const std::int64_t above = list.empty() ? -1 : static_cast<std::int64_t>(list.back());
+    right = layer > above && layer < static_cast<std::int64_t>(layers);
+    if (right) list.push_back(static_cast<std::size_t>(layer));
   }
   if (!right) {
     throw section.error(key, fmt::format("expected an increasing list of layers in [0, {}], got {}",
