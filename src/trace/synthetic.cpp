@@ -27,11 +27,13 @@ void check_count(const std::string& option, std::size_t value, std::size_t most)
 
 void check_options(const SyntheticOptions& options) {
   constexpr std::size_t kMostIds = 65535;
-  // 2^31 tokens of one layer with one expert are 8 GiB.
   constexpr std::size_t kMostTokens = std::size_t{1} << 31U;
   check_count("tokens", options.tokens, kMostTokens);
   check_count("layers", options.layers, kMostIds);
   check_count("experts", options.experts, kMostIds);
+  // 8 GiB while the trace is made; the three limits above keep the product within 64 bits.
+  check_count("tokens x layers x experts", options.tokens * options.layers * options.experts,
+              std::size_t{1} << 31U);
   check_count("top_k", options.k, options.experts);
   check_count("sequences", options.sequences, options.tokens);
   check_count("segment_tokens", options.segment_tokens, kMostTokens);

@@ -148,6 +148,12 @@ TEST_SUITE("trace/synthetic") {
           "synthetic trace: layers: expected an integer in [1, 65535], got 65536");
     CHECK(error_with([](Options& o) { o.experts = 0; }) ==
           "synthetic trace: experts: expected an integer in [1, 65535], got 0");
+    CHECK(error_with([](Options& o) {
+            o.tokens = 60000;
+            o.layers = 60000;
+          }) ==
+          "synthetic trace: tokens x layers x experts: expected an integer in [1, 2147483648], got "
+          "57600000000");
     CHECK(error_with([](Options& o) { o.k = 17; }) ==
           "synthetic trace: top_k: expected an integer in [1, 16], got 17");
     CHECK(error_with([](Options& o) { o.sequences = 401; }) ==
