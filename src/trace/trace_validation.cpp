@@ -184,23 +184,34 @@ void check_finite(const SafetensorsFile& file, const TensorRule& rule,
   }
 }
 
-void check_integers(const SafetensorsFile& file, const TensorRule& rule,
-                    const SafetensorsTensor& tensor) {
-  const auto fail = [&file, &rule, &tensor](std::size_t i, const std::string& message) {
-    throw file.tensor_error(rule.name, rule.place(i, tensor.shape) + ": " + message);
-  };
-  const std::string name = rule.name;
-  for (std::size_t i = 0; i < tensor.elements(); ++i) {
-    if (name == "sequence" && i > 0) {
-      const auto before = tensor.load<std::int32_t>(i - 1);
-      const auto now = tensor.load<std::int32_t>(i);
-      if (now < before) fail(i, fmt::format("expected at least {}, got {}", before, now));
-    } else if (name == "phase" && tensor.load<std::uint8_t>(i) > 1) {
-      fail(i, fmt::format("expected 0 or 1, got {}", tensor.load<std::uint8_t>(i)));
-    } else if (name == "expert_bytes" && tensor.load<std::int64_t>(i) <= 0) {
-      fail(i, fmt::format("expected an integer > 0, got {}", tensor.load<std::int64_t>(i)));
-    }
+// `fault(i)` is what is wrong with element `i`, "" where nothing is.
+template <class Fault>
+void check_elements(const SafetensorsFile& file, const char* name, Fault&& fault) {
+  const SafetensorsTensor* const tensor = file.find(name);
+  if (tensor == nullptr) return;
+  for (std::size_t i = 0; i < tensor->elements(); ++i) {
+    const std::string message = fault(*tensor, i);
+    if (message.empty()) continue;
+    const TensorRule& rule = *find_tensor_rule(name);
+    throw file.tensor_error(name, rule.place(i, tensor->shape) + ": " + message);
   }
+}
+
+void check_integers(const SafetensorsFile& file) {
+  using Tensor = const SafetensorsTensor&;
+  check_elements(file, "sequence", [](Tensor tensor, std::size_t i) -> std::string {
+    const auto now = tensor.load<std::int32_t>(i);
+    const auto before = i == 0 ? now : tensor.load<std::int32_t>(i - 1);
+    return now >= before ? "" : fmt::format("expected at least {}, got {}", before, now);
+  });
+  check_elements(file, "phase", [](Tensor tensor, std::size_t i) -> std::string {
+    const auto phase = tensor.load<std::uint8_t>(i);
+    return phase <= 1 ? "" : fmt::format("expected 0 or 1, got {}", phase);
+  });
+  check_elements(file, "expert_bytes", [](Tensor tensor, std::size_t i) -> std::string {
+    const auto bytes = tensor.load<std::int64_t>(i);
+    return bytes > 0 ? "" : fmt::format("expected an integer > 0, got {}", bytes);
+  });
 }
 
 }  // namespace
@@ -255,8 +266,8 @@ TraceAxes check_trace_tensors(const SafetensorsFile& file, const TraceMetadata& 
     check_type(file, rule, *tensor);
     check_shape(file, rule, *tensor, axes);
     check_finite(file, rule, *tensor);
-    check_integers(file, rule, *tensor);
   }
+  check_integers(file);
   if (ids != nullptr) check_ids(file, *ids, axes.experts);
   return axes;
 }
