@@ -36,9 +36,13 @@ check_style() {
   step "clang-tidy"
   # shellcheck disable=SC2016  # the inner shell expands
   # Quiet about a file that is clean: clang-tidy counts even the warnings it suppresses.
-  find src sim -name '*.cpp' -print0 | xargs -0 -n 1 -P "$(nproc)" bash -c '
-    report=$(clang-tidy --quiet -p build/release --warnings-as-errors="*" "$0" 2>&1) ||
-      { printf "%s\n" "$report"; exit 1; }'
+  find src sim -name '*.cpp' -print0 |
+    xargs -0 -n 1 -P "$(nproc)" bash -c '
+      report=$(clang-tidy --quiet -p build/release --warnings-as-errors="*" "$0" 2>&1) ||
+        { printf "%s\n" "$report"; exit 1; }' || {
+    step "clang-tidy found what is listed above"
+    exit 1
+  }
 }
 
 test_sanitized() {

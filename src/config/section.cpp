@@ -107,7 +107,7 @@ std::string Section::string(const std::string& key) {
 }
 
 std::string Section::choice(const std::string& key, const std::vector<std::string>& names) {
-  const std::string name = string(key);
+  std::string name = string(key);
   if (std::find(names.begin(), names.end(), name) == names.end()) {
     throw error(key, unknown_name_message(name, names));
   }
