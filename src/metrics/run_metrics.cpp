@@ -1,5 +1,7 @@
 #include "metrics/run_metrics.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -118,6 +120,12 @@ RunResult RunMetrics::result() const {
   if (plan_.config().device) {
     result.time = time_result();
     result.memory = memory_result();
+    if (result.memory->over_budget_mib() > 0) {
+      result.warnings.push_back(fmt::format(
+          "memory exceeds the app budget by {:.0f} MiB: a real device would reclaim pages and be "
+          "slower than simulated, or end the app",
+          result.memory->over_budget_mib()));
+    }
     if (plan_.config().device->energy) result.energy = energy_result();
   }
   return result;

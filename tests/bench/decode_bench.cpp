@@ -94,7 +94,8 @@ std::unique_ptr<RunPlan> make_plan(const std::string& trace, const char* policy,
 }
 
 bool adds_up(const CacheCounts& counts, std::size_t tokens) {
-  return counts.accesses == tokens * kLayers * kTopK && counts.hits + counts.misses == counts.accesses;
+  return counts.accesses == tokens * kLayers * kTopK &&
+         counts.hits + counts.misses == counts.accesses;
 }
 
 void full_timing(benchmark::State& state, const char* policy) {
@@ -104,9 +105,9 @@ void full_timing(benchmark::State& state, const char* policy) {
   if (!adds_up(metrics.result().cache, kTokens)) state.SkipWithError("wrong counts");
   for ([[maybe_unused]] auto _ : state) plan->simulation()->run(0, kTokens, &metrics, false);
   state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(kTokens));
-  state.counters["us_per_token"] = benchmark::Counter(
-      static_cast<double>(state.iterations()) * kTokens * 1e-6,
-      benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+  state.counters["us_per_token"] =
+      benchmark::Counter(static_cast<double>(state.iterations()) * kTokens * 1e-6,
+                         benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
 }
 
 void without_timing(benchmark::State& state, const char* trace, const char* policy) {

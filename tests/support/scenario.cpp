@@ -6,21 +6,19 @@
 namespace moesim::test {
 
 Json small_model() {
-  return {{"name", "small"},
-          {"hidden_size", 256},
-          {"num_hidden_layers", 4},
-          {"moe_layers", 4},
-          {"num_experts", 16},
-          {"num_experts_per_tok", 4},
-          {"moe_intermediate_size", 512},
-          {"vocab_size", 1000},
-          {"gate", {{"function", "softmax"}, {"norm_topk_prob", true}}},
-          {"attention",
-           {{"type", "gqa"},
-            {"num_attention_heads", 4},
-            {"num_key_value_heads", 2},
-            {"head_dim", 64}}},
-          {"source", "made up for tests"}};
+  return {
+      {"name", "small"},
+      {"hidden_size", 256},
+      {"num_hidden_layers", 4},
+      {"moe_layers", 4},
+      {"num_experts", 16},
+      {"num_experts_per_tok", 4},
+      {"moe_intermediate_size", 512},
+      {"vocab_size", 1000},
+      {"gate", {{"function", "softmax"}, {"norm_topk_prob", true}}},
+      {"attention",
+       {{"type", "gqa"}, {"num_attention_heads", 4}, {"num_key_value_heads", 2}, {"head_dim", 64}}},
+      {"source", "made up for tests"}};
 }
 
 Json small_device() {
@@ -33,11 +31,15 @@ Json small_device() {
             {"host_delay_us", 100},
             {"qd_limit", 32},
             {"lanes", 2}}},
-          {"dram", {{"total_gbps", 20.0}, {"cpu_gbps", 20.0}, {"cpu_core_gbps", 20.0}, {"dma_factor", 1}}},
+          {"dram",
+           {{"total_gbps", 20.0}, {"cpu_gbps", 20.0}, {"cpu_core_gbps", 20.0}, {"dma_factor", 1}}},
           {"cpu", {{"threads", 4}, {"layer_overhead_us", 50}}},
           {"memory", {{"app_budget_mib", 4096}, {"page_kib", 4}, {"admit_us_per_page", 0.5}}},
           {"energy",
-           {{"flash_j_per_gb", 0.5}, {"cpu_j_per_gb", 0.2}, {"dram_j_per_gb", 0.05}, {"platform_w", 1.0}}},
+           {{"flash_j_per_gb", 0.5},
+            {"cpu_j_per_gb", 0.2},
+            {"dram_j_per_gb", 0.05},
+            {"platform_w", 1.0}}},
           {"provenance",
            {{"/flash", made_up},
             {"/dram", made_up},
@@ -57,7 +59,8 @@ TraceData random_logits(const RoutingShape& shape, std::size_t k, std::uint64_t 
     if (token % 8 == 0) {
       for (float& offset : offsets) offset = static_cast<float>(2 * rng.normal());
     }
-    for (const float offset : offsets) data.logits.push_back(offset + static_cast<float>(rng.normal()));
+    for (const float offset : offsets)
+      data.logits.push_back(offset + static_cast<float>(rng.normal()));
   }
   return data;
 }

@@ -26,7 +26,8 @@ Duration at_dram_rate(std::uint64_t bytes) { return transfer_time(bytes, to_rate
 Duration dense_time(std::uint32_t position) {
   const SmallBytes b;
   const std::uint64_t kv = (position + 1) * b.kv_per_token;
-  return 4 * (from_us(50) + at_dram_rate(b.mixer + kv) + at_dram_rate(b.router)) + at_dram_rate(b.head);
+  return 4 * (from_us(50) + at_dram_rate(b.mixer + kv) + at_dram_rate(b.router)) +
+         at_dram_rate(b.head);
 }
 
 Duration admission() {
@@ -80,7 +81,8 @@ TEST_SUITE("engine/closed_form") {
     const std::uint64_t expert = SmallBytes{}.expert / 4;
     scenario.config["device"]["cpu"]["q4_kernel_gbps"] = 10.0;
     const Duration fast = scenario.run().result.time->parts[0];
-    CHECK(slow - fast == 16 * (transfer_time(expert, to_rate(5.0)) - transfer_time(expert, to_rate(10.0))));
+    CHECK(slow - fast ==
+          16 * (transfer_time(expert, to_rate(5.0)) - transfer_time(expert, to_rate(10.0))));
     // Half the threads: half the kernel rate.
     scenario.config["execution"]["threads"] = 2;
     CHECK(scenario.run().result.time->parts[0] == slow);
