@@ -21,6 +21,7 @@ void print_error(const std::string& message) {
 int main(int argc, char** argv) {
   CLI::App app("moesim: simulates memory-constrained decoding of mixture-of-experts models", "sim");
   app.require_subcommand(1);
+  moesim::cli::add_fit_flash_command(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {  // --help
