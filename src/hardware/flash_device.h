@@ -7,8 +7,8 @@
 // read that holds a lane is not recalled. Left out: page cache, write traffic, command splitting,
 // temperature. Source of the form: hardware reference, sections 1.2 and 7.1.
 //
-// The class knows no clock: whoever drives it schedules the delays that it names. All memory is
-// taken by the constructor and by reserve().
+// The class knows no clock: whoever drives it schedules the delays that it names. Memory is taken
+// by the constructor and by reserve(); a queue beyond that doubles.
 #pragma once
 
 #include <cstddef>
@@ -32,6 +32,9 @@ class FlashDevice {
  public:
   // `lanes`: reads that may be outstanding; limited by spec.qd_limit. REQUIRES: lanes > 0.
   FlashDevice(const FlashSpec& spec, std::size_t lanes);
+
+  // Makes room for this many queued reads of each kind.
+  void reserve(std::size_t reads);
 
   [[nodiscard]] std::size_t lanes() const { return lane_reads_.size(); }
   // Time on the host before the device sees the read.
@@ -76,14 +79,19 @@ class FlashDevice {
   [[nodiscard]] bool idle() const;  // no read queued or outstanding
 
  private:
+  // Where the read of a lane is.
+  enum class Stage : std::uint8_t { kIdle, kHost, kDevice };
+
   // A first-in first-out queue in a ring that grows only when full.
   template <class T>
   class Ring {
    public:
+    // REQUIRES: capacity > 0.
     explicit Ring(std::size_t capacity) : items_(capacity) {}
     [[nodiscard]] bool empty() const { return size_ == 0; }
     [[nodiscard]] std::size_t size() const { return size_; }
     T& at(std::size_t i) { return items_[(first_ + i) % items_.size()]; }
+    void reserve(std::size_t capacity);
     void push(const T& item);
     T pop();
     void erase(std::size_t i);
@@ -98,8 +106,8 @@ class FlashDevice {
   BytesPerSecond copy_rate_;  // 0 = no copy
   Duration command_time_;
   BytesPerSecond device_rate_;
-  std::vector<FlashRead> lane_reads_;    // [lanes]
-  std::vector<std::uint8_t> lane_busy_;  // [lanes]
+  std::vector<FlashRead> lane_reads_;  // [lanes]
+  std::vector<Stage> lane_stages_;     // [lanes]
   std::size_t busy_lanes_ = 0;
   Ring<FlashRead> demand_;
   Ring<FlashRead> speculative_;

@@ -1,0 +1,146 @@
+// Reads a device file: types, ranges, defaults, provenance. docs/devices.md is its reference.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "hardware/device.h"
+#include "hardware/provenance.h"
+
+namespace moesim {
+namespace {
+
+// Wide enough for any device and far from where integer rates and times would become 0 or overflow.
+constexpr NumberRange kRate{1e-6, 1e6};         // GB/s
+constexpr NumberRange kMicroseconds{0.0, 1e9};  // up to 1000 s
+constexpr std::uint64_t kMostLanes = 4096;
+
+// For the keys that no part of the simulator uses yet.
+void check_number(Section& section, const std::string& key, const NumberRange& range) {
+  section.know(key);
+  if (section.has(key)) section.number(key, range);
+}
+
+// [[KiB, GB/s], ...] with rising sizes.
+void check_small_read_curve(Section& flash) {
+  const std::string key = "small_read_curve_kib_gbps";
+  flash.know(key);
+  if (!flash.has(key)) return;
+  const Json& curve = flash.raw(key);
+  bool right = curve.is_array() && !curve.empty();
+  double last = 0;
+  for (std::size_t i = 0; right && i < curve.size(); ++i) {
+    const Json& point = curve[i];
+    right = point.is_array() && point.size() == 2 && point[0].is_number() && point[1].is_number() &&
+            point[0].get<double>() > last && kRate.contains(point[1].get<double>());
+    if (right) last = point[0].get<double>();
+  }
+  if (!right) {
+    throw flash.error(
+        key, "expected [[KiB, GB/s], ...] with rising sizes and rates > 0, got " + curve.dump());
+  }
+}
+
+FlashSpec read_flash(Section section) {
+  FlashSpec flash;
+  flash.bw_gbps = section.number("bw_gbps", kRate);
+  flash.dev_cmd_us = section.number_or("dev_cmd_us", flash.dev_cmd_us, kMicroseconds);
+  flash.host_delay_us = section.number("host_delay_us", kMicroseconds);
+  flash.copy_gbps = section.number_or("copy_gbps", flash.copy_gbps, {0.0, kRate.high});
+  flash.qd_limit = section.integer_or("qd_limit", flash.qd_limit, 1, kMostLanes);
+  flash.lanes = section.integer_or("lanes", flash.lanes, 1, kMostLanes);
+  flash.noise_sigma = section.number_or("noise_sigma", flash.noise_sigma, kUnitInterval);
+  if (flash.lanes > flash.qd_limit) {
+    throw section.error("lanes", fmt::format("expected at most qd_limit, which is {}, got {}",
+                                             flash.qd_limit, flash.lanes));
+  }
+  check_number(section, "max_cmd_kib", kPositive);
+  check_number(section, "cycles_per_cmd", kNonNegative);
+  check_number(section, "hot_derate", {0.0, 1.0, true});
+  check_number(section, "mmap_fault_us", kMicroseconds);
+  check_small_read_curve(section);
+  return flash;
+}
+
+DramSpec read_dram(Section section) {
+  DramSpec dram;
+  dram.total_gbps = section.number("total_gbps", kRate);
+  dram.cpu_gbps = section.number("cpu_gbps", kRate);
+  dram.cpu_core_gbps = section.number_or("cpu_core_gbps", dram.cpu_gbps, kRate);
+  dram.dma_factor = section.number_or("dma_factor", dram.dma_factor, {0.0, 100.0});
+  return dram;
+}
+
+// f16, f32, or q and the whole bits of a weight, 1 to 15.
+bool is_weight_format(const std::string& name) {
+  if (name == "f16" || name == "f32") return true;
+  if (name.size() < 2 || name.size() > 3 || name[0] != 'q') return false;
+  const std::string bits = name.substr(1);
+  const bool digits =
+      std::all_of(bits.begin(), bits.end(), [](char c) { return c >= '0' && c <= '9'; });
+  return digits && bits[0] != '0' && std::stoi(bits) < 16;
+}
+
+CpuSpec read_cpu(Section section) {
+  const std::string suffix = "_kernel_gbps";
+  CpuSpec cpu;
+  cpu.threads = section.integer("threads", 1, kMostLanes);
+  cpu.layer_overhead_us =
+      section.number_or("layer_overhead_us", cpu.layer_overhead_us, kMicroseconds);
+  check_number(section, "clock_ghz", kPositive);
+  for (const char* format : {"f16", "q8", "q4"}) section.know(format + suffix);
+  for (const auto& item : section.json().items()) {
+    const std::string& key = item.key();
+    if (!key.ends_with(suffix)) continue;
+    const std::string format = key.substr(0, key.size() - suffix.size());
+    if (is_weight_format(format)) cpu.kernel_gbps[format] = section.number(key, kRate);
+  }
+  return cpu;
+}
+
+MemorySpec read_memory(Section section) {
+  MemorySpec memory;
+  memory.app_budget_mib = section.number("app_budget_mib", kPositive);
+  memory.page_kib = section.number_or("page_kib", memory.page_kib, kPositive);
+  memory.admit_us_per_page =
+      section.number_or("admit_us_per_page", memory.admit_us_per_page, kMicroseconds);
+  check_number(section, "zram_gbps", kRate);
+  return memory;
+}
+
+// All four or none: a part that is left out would read as free.
+EnergySpec read_energy(Section section) {
+  EnergySpec energy;
+  energy.flash_j_per_gb = section.number("flash_j_per_gb", kNonNegative);
+  energy.cpu_j_per_gb = section.number("cpu_j_per_gb", kNonNegative);
+  energy.dram_j_per_gb = section.number("dram_j_per_gb", kNonNegative);
+  energy.platform_w = section.number("platform_w", kNonNegative);
+  return energy;
+}
+
+void check_thermal(Section section) {
+  section.number("tau_s", kPositive);
+  section.numbers("caps_ghz", kPositive);
+}
+
+}  // namespace
+
+Device read_device(Section section) {
+  section.integer_or("schema", 1, 1, 1);
+  Device device;
+  device.name = section.string("name");
+  device.description = section.string_or("description", "");
+  device.flash = read_flash(section.object("flash"));
+  device.dram = read_dram(section.object("dram"));
+  device.cpu = read_cpu(section.object("cpu"));
+  device.memory = read_memory(section.object("memory"));
+  if (const auto energy = section.optional_object("energy")) device.energy = read_energy(*energy);
+  if (const auto thermal = section.optional_object("thermal")) check_thermal(*thermal);
+  // A misspelt key is named as such before its number is found to lack an entry.
+  section.raw("provenance");
+  section.reject_unread_keys();
+  device.provenance = resolve_provenance(section);
+  section.reject_unread_keys();
+  return device;
+}
+
+}  // namespace moesim
