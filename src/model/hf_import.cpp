@@ -151,11 +151,11 @@ bool is_tied(Section& whole, Section& language, const HfFamily& family) {
 }
 
 const HfFamily& family_of(Section& whole, Section& language) {
-  const std::string type =
-      language.has("model_type") ? language.string("model_type") : whole.string("model_type");
+  Section& named = language.has("model_type") ? language : whole;
+  const std::string type = named.string("model_type");
   const HfFamily* family = find_hf_family(type);
   if (family == nullptr) {
-    throw whole.error("model_type", unknown_name_message(type, hf_model_types()));
+    throw named.error("model_type", unknown_name_message(type, hf_model_types()));
   }
   return *family;
 }

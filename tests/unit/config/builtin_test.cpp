@@ -99,7 +99,7 @@ TEST_SUITE("config/builtin") {
     CHECK(message("{}") == "run.json: /model: missing key");
   }
 
-  TEST_CASE("on the command line a file stands before a built-in name") {
+  TEST_CASE("on the command line a model is a built-in name or a file") {
     const ConfigFolder folder;
     CHECK(open_named("tiny", "models").file() == "built-in models/tiny.json");
     const std::string path = (folder.path() / "models/huge.json").string();

@@ -260,6 +260,8 @@ TEST_SUITE("model/hf_import") {
         contains(text, "config.json: /model_type: unknown value \"mixtrall\"; known: deepseek, "));
     CHECK(contains(text, "; nearest: mixtral"));
     CHECK(message(R"({"model_type": null})") == "config.json: /model_type: missing key");
+    CHECK(contains(message(R"({"text_config": {"model_type": "bert"}})"),
+                   "config.json: /text_config/model_type: unknown value \"bert\"; known: "));
     CHECK(find_hf_family("llama4_text") == find_hf_family("llama4"));
   }
 
