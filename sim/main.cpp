@@ -28,9 +28,8 @@ int main(int argc, char** argv) {
   moesim::cli::add_graph_command(app);
   moesim::cli::add_trace_command(app);
   moesim::cli::add_model_command(app);
-  app.require_subcommand(0, 1);
-  app.require_subcommand(1);
   moesim::cli::add_fit_flash_command(app);
+  app.require_subcommand(0, 1);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {  // --help

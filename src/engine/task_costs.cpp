@@ -28,7 +28,7 @@ TaskCosts::TaskCosts(const MoeModel& model, const Device& device, const WeightBi
       page_bytes_(device.memory.page_kib * 1024.0),
       admit_us_per_page_(device.memory.admit_us_per_page) {
   for (std::size_t layer = 0; layer < model.num_hidden_layers; ++layer) {
-    layers_.push_back({bytes_of(model.mixer_params(layer), bits.dense),
+    layers_.push_back({bytes_of(model.active_mixer_params(layer), bits.dense),
                        bytes_of(model.kv_values_per_token(layer), bits.kv),
                        model.attention_window(layer)});
   }
