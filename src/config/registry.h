@@ -62,7 +62,7 @@ class Registry {
     const std::string name = section.choice("policy", names());
     Json resolved = {{"policy", name}};
     for (const Parameter& parameter : entries_.at(name).parameters) {
-      section.know(parameter.name);
+      section.accept(parameter.name);
       resolved[parameter.name] =
           section.has(parameter.name) ? section.raw(parameter.name) : parameter.default_value;
     }

@@ -217,12 +217,19 @@ std::size_t edit_distance(const std::string& a, const std::string& b) {
   return row[b.size()];
 }
 
+// How far `known` is from what was written. A name cut short counts as one mistake.
+std::size_t distance(const std::string& written, const std::string& known) {
+  const bool cut_short = !written.empty() && known.rfind(written, 0) == 0;
+  return cut_short ? std::min<std::size_t>(1, edit_distance(written, known))
+                   : edit_distance(written, known);
+}
+
 }  // namespace
 
 std::string nearest_name(const std::string& name, const std::vector<std::string>& names) {
   const auto nearest =
       std::min_element(names.begin(), names.end(), [&](const auto& a, const auto& b) {
-        return edit_distance(name, a) < edit_distance(name, b);
+        return distance(name, a) < distance(name, b);
       });
   return nearest == names.end() ? "" : *nearest;
 }

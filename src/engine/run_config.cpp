@@ -97,7 +97,7 @@ class ConfigReader {
     Section section = open_reference(root_, key, kind, base_dir_, &source);
     std::optional<Thing> thing = read_thing(section);
     section.reject_unread_keys();
-    if (!source.file.empty()) inputs.push_back({source.shown, source.file});
+    if (!source.file.empty()) inputs.push_back({root_.string(key), source.file});
     resolved_[key] = root_.raw(key);
     return thing;
   }
