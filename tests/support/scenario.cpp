@@ -5,7 +5,7 @@
 
 namespace moesim::test {
 
-Json small_model() {
+Json scenario_model() {
   return {
       {"name", "small"},
       {"hidden_size", 256},
@@ -21,7 +21,7 @@ Json small_model() {
       {"source", "made up for tests"}};
 }
 
-Json small_device() {
+Json scenario_device() {
   const Json made_up = {{"tag", "estimate"}, {"source", "made up for tests"}};
   return {{"name", "test-device"},
           {"description", "round numbers"},
@@ -70,17 +70,17 @@ Scenario::Scenario(std::size_t tokens, std::uint64_t seed)
 
 Scenario::Scenario(const TraceData& trace)
     : config({{"trace", {{"path", "trace.safetensors"}}},
-              {"model", small_model()},
-              {"device", small_device()},
+              {"model", scenario_model()},
+              {"device", scenario_device()},
               {"routing", {{"policy", "top_k"}}},
               {"cache", {{"capacity_experts", 8}}},
               {"execution", {{"overlap", "none"}, {"lanes", 2}, {"threads", 4}}}}) {
-  write_trace(trace, folder_.path() / "trace.safetensors");
+  write_trace(trace, folder_->path() / "trace.safetensors");
 }
 
 ConfigText Scenario::text() const {
   // The file is written too, because a result names and checks its inputs.
-  const std::filesystem::path path = folder_.path() / "config.json";
+  const std::filesystem::path path = folder_->path() / "config.json";
   write_file_atomically(path, [&](std::ostream& out) { out << config.dump(); });
   return load_config(path.string(), {});
 }

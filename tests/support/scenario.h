@@ -26,14 +26,14 @@ class Scenario {
   [[nodiscard]] std::unique_ptr<RunPlan> plan() const;
   [[nodiscard]] RunReport run() const;
   [[nodiscard]] ConfigText text() const;
-  [[nodiscard]] std::filesystem::path folder() const { return folder_.path(); }
+  [[nodiscard]] std::filesystem::path folder() const { return folder_->path(); }
 
  private:
-  TemporaryFolder folder_;
+  std::shared_ptr<TemporaryFolder> folder_ = std::make_shared<TemporaryFolder>();
 };
 
 // The inline model and device that a Scenario has.
-Json small_model();
-Json small_device();
+Json scenario_model();
+Json scenario_device();
 
 }  // namespace moesim::test
