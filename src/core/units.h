@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <limits>
 #include <ratio>
 
 namespace moesim {
@@ -48,10 +49,14 @@ constexpr double to_mib(std::uint64_t bytes) {
 // Time to move `bytes` at `rate`, rounded up so that a transfer is never free.
 // REQUIRES: rate > 0.
 constexpr Duration transfer_time(std::uint64_t bytes, BytesPerSecond rate) {
-  // 128 bits: 19 MB x 10^12 ps/s already overflows 64.
-  const auto numerator = Wide{bytes} * static_cast<std::uint64_t>(std::pico::den);
-  const auto divisor = to_integer(rate);
-  return Duration{static_cast<std::int64_t>((numerator + divisor - 1) / divisor)};
+  constexpr std::uint64_t kPerSecond = static_cast<std::uint64_t>(std::pico::den);
+  const std::uint64_t rate_bps = to_integer(rate);
+  if (bytes <= (std::numeric_limits<std::uint64_t>::max() - rate_bps) / kPerSecond) {
+    return Duration{static_cast<std::int64_t>((bytes * kPerSecond + rate_bps - 1) / rate_bps)};
+  }
+  // 128 bits, which divide far more slowly: 19 MB x 10^12 ps/s already overflows 64.
+  const auto numerator = Wide{bytes} * kPerSecond;
+  return Duration{static_cast<std::int64_t>((numerator + rate_bps - 1) / rate_bps)};
 }
 
 }  // namespace moesim

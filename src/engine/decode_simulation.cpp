@@ -31,12 +31,13 @@ TokenGraphOptions graph_options(const SimulationParts& parts, std::size_t slots)
   return {slots, parts.execution.overlap};
 }
 
+// Records of one pass, and of what speculation does beside it. Few, so that they stay in cache.
 std::size_t record_capacity(const SimulationParts& parts) {
   const RoutingShape shape = parts.session->shape();
   const bool has_prefill = parts.schedule->prefill_tokens > 0;
   const std::size_t slots = has_prefill ? shape.experts : parts.session->routing().max_experts();
-  // Jobs and reads of one pass, twice, and as much again for speculation.
-  return 4 * (shape.layers * (4 * slots + 6) + parts.model->num_hidden_layers + 64);
+  const std::size_t pass = shape.layers * (3 * slots + 4) + 2 * parts.model->num_hidden_layers + 64;
+  return parts.prefetcher->active() ? 4 * pass : pass;
 }
 
 FlashPathOptions flash_options(const SimulationParts& parts) {

@@ -34,6 +34,10 @@ TaskCosts::TaskCosts(const MoeModel& model, const Device& device, const WeightBi
   }
   expert_rates_ = rates_for(bits.expert, device, execution);
   dense_rates_ = rates_for(bits.dense, device, execution);
+  router_ = cost(router_bytes_, dense_rates_, 1);
+  shared_ = cost(shared_bytes_, dense_rates_, 1);
+  dense_ffn_ = cost(dense_ffn_bytes_, dense_rates_, 1);
+  head_ = cost(head_bytes_, dense_rates_, 1);
 }
 
 TaskCosts::Rates TaskCosts::rates_for(double bits, const Device& device,
@@ -83,14 +87,14 @@ ComputeCost TaskCosts::task(const Task& task, std::uint32_t position, std::uint3
       return result;
     }
     case TaskKind::kDenseFfn:
-      return cost(dense_ffn_bytes_, dense_rates_, tokens);
+      return tokens == 1 ? dense_ffn_ : cost(dense_ffn_bytes_, dense_rates_, tokens);
     case TaskKind::kRouter:
-      return cost(router_bytes_, dense_rates_, tokens);
+      return tokens == 1 ? router_ : cost(router_bytes_, dense_rates_, tokens);
     case TaskKind::kShared:
-      return cost(shared_bytes_, dense_rates_, tokens);
+      return tokens == 1 ? shared_ : cost(shared_bytes_, dense_rates_, tokens);
     // Only the last token of a pass needs a distribution over the vocabulary.
     case TaskKind::kHead:
-      return cost(head_bytes_, dense_rates_, 1);
+      return head_;
     default:
       throw InvariantError("a task without an expert was expected");
   }
@@ -102,12 +106,15 @@ std::uint64_t TaskCosts::down_bytes(std::uint64_t expert_bytes) const {
 
 ComputeCost TaskCosts::expert(TaskKind kind, std::uint64_t expert_bytes,
                               std::uint32_t tokens) const {
+  const bool down = kind == TaskKind::kExpertDown;
+  KnownExpert& known = known_experts_[down ? 1 : 0];
+  if (tokens == 1 && known.expert_bytes == expert_bytes) return known.cost;
   std::uint64_t bytes = expert_bytes;
-  if (kind == TaskKind::kExpertDown) bytes = down_bytes(expert_bytes);
-  if (kind == TaskKind::kExpert && overlap_ == Overlap::kProjection) {
-    bytes = expert_bytes - down_bytes(expert_bytes);
-  }
-  return cost(bytes, expert_rates_, tokens);
+  if (down) bytes = down_bytes(expert_bytes);
+  if (!down && overlap_ == Overlap::kProjection) bytes = expert_bytes - down_bytes(expert_bytes);
+  const ComputeCost result = cost(bytes, expert_rates_, tokens);
+  if (tokens == 1) known = {expert_bytes, result};
+  return result;
 }
 
 ComputeCost TaskCosts::predictor(std::uint64_t bytes) const { return cost(bytes, dense_rates_, 1); }

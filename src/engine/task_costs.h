@@ -106,6 +106,17 @@ class TaskCosts {
   double admit_us_per_page_ = 0;
   Rates dense_rates_;
   Rates expert_rates_;
+  // Of one token: the tasks whose cost does not depend on its position, and the expert sizes met
+  // last, because sizes repeat from visit to visit.
+  ComputeCost router_;
+  ComputeCost shared_;
+  ComputeCost dense_ffn_;
+  ComputeCost head_;
+  struct KnownExpert {
+    std::uint64_t expert_bytes = 0;
+    ComputeCost cost;
+  };
+  mutable std::array<KnownExpert, 2> known_experts_;  // whole or gate and up; down
   std::vector<std::string> no_rate_;
 };
 
