@@ -1,9 +1,13 @@
 // `sim trace import`: a recording made by another tool becomes a trace.
 #include <fmt/format.h>
 
+#include <cstdint>
 #include <cstdio>
+#include <filesystem>
+#include <limits>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "command.h"
@@ -52,6 +56,8 @@ std::string formats_text() {
 }  // namespace
 
 void add_trace_import_command(CLI::App& trace) {
+  // Checks the text as a signed number: CLI11 would let -1 become the largest unsigned one.
+  constexpr int kMost = TraceData::kAbsentId;
   const auto options = std::make_shared<ImportOptions>();
   ImportRequest& request = options->request;
   CLI::App* command =
@@ -60,12 +66,16 @@ void add_trace_import_command(CLI::App& trace) {
   command->add_option("--format", options->format, "What the inputs are (see below)")->required();
   command->add_option("inputs", request.inputs, "The recording")->required();
   command->add_option("--out", options->out, "The trace to write, a .safetensors file")->required();
-  command->add_option("--experts", request.experts, "Routed experts per layer, where not recorded");
-  command->add_option("--top-k", request.top_k, "Metadata: experts that the recording ran");
+  command->add_option("--experts", request.experts, "Routed experts per layer, where not recorded")
+      ->check(CLI::Range(1, kMost));
+  command->add_option("--top-k", request.top_k, "Metadata: experts that the recording ran")
+      ->check(CLI::Range(1, kMost));
   command->add_option("--model", request.model, "Metadata: name of the model");
   command->add_option("--gate", request.gate, "Metadata: gate function, A to G");
-  command->add_option("--prefill", request.prefill_tokens,
-                      "The first so many tokens of each sequence are prompt, where not recorded");
+  command
+      ->add_option("--prefill", request.prefill_tokens,
+                   "The first so many tokens of each sequence are prompt, where not recorded")
+      ->check(CLI::Range(0, std::numeric_limits<std::int32_t>::max()));
   command->callback([options] { run_import(*options); });
 }
 
