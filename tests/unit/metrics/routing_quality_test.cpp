@@ -75,7 +75,7 @@ TEST_SUITE("metrics/routing_quality") {
     CHECK(result.promoted_by_rank == std::vector<std::uint64_t>{0, 0, 1, 0});
   }
 
-  TEST_CASE("dropping is skipped mass and has no regret; adding is not skipped") {
+  TEST_CASE("dropping is skipped mass and has no regret, adding is not skipped") {
     Fixture f;
     f.add({0});
     CHECK(near(f.quality.result().mean.skipped_mass.value(), 0.375, 1e-7));

@@ -5,7 +5,7 @@
 namespace moesim::test {
 
 TEST_SUITE("model/gate_spec") {
-  TEST_CASE("a gate code is one letter; what follows it is ignored") {
+  TEST_CASE("a gate code is one letter, what follows it is ignored") {
     CHECK(parse_gate_code("A") == GateCode::kA);
     CHECK(parse_gate_code("G") == GateCode::kG);
     CHECK(parse_gate_code("B+sg") == GateCode::kB);

@@ -68,7 +68,7 @@ TEST_SUITE("trace/locality") {
     CHECK(hot_list(visits, 100).coverage == doctest::Approx(1.0));
   }
 
-  TEST_CASE("all diagnostics as JSON; what a short trace lacks is null or left out") {
+  TEST_CASE("all diagnostics as JSON, what a short trace lacks is null or left out") {
     const Json json = to_json(measure_locality(visits_of(pairs({0, 1, 1, 2, 0, 1, 0, 3}, 4))));
     CHECK(json["popularity_by_layer"].size() == 1);
     CHECK(json["overlap"][0]["lag_tokens"] == 1);

@@ -72,7 +72,7 @@ TEST_SUITE("trace/trace") {
     CHECK(row == std::array{0.0F, 0.0F, 2.0F});
   }
 
-  TEST_CASE("the compact form reads each id type; absent ids end a cell") {
+  TEST_CASE("the compact form reads each id type, absent ids end a cell") {
     std::array<ExpertId, 2> cell{};
     const auto check = [&cell](const TensorToWrite& tensor) {
       const Trace trace = trace_of({tensor});

@@ -72,7 +72,7 @@ TEST_SUITE("trace/trace_writer") {
     CHECK_THROWS_AS((void)trace_image(data), InvariantError);
   }
 
-  TEST_CASE("a written file opens; a path that cannot be written is an error") {
+  TEST_CASE("a written file opens, a path that cannot be written is an error") {
     const TemporaryFolder folder;
     const auto path = folder.path() / "a.safetensors";
     write_trace(full({1.0F, 2.0F}), path);

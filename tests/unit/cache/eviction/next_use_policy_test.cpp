@@ -40,7 +40,7 @@ std::vector<Ids> evictions(const char* policy, const CacheOptions& options,
 }  // namespace
 
 TEST_SUITE("eviction belady and min_bypass") {
-  TEST_CASE("the farthest next use leaves; among equals the highest id") {
+  TEST_CASE("the farthest next use leaves, among equals the highest id") {
     const auto visits = visits_of({{0, 1}, {2}, {1}, {0}, {5, 4}, {6}});
     CHECK(evictions("belady", options_of(2), visits) ==
           std::vector<Ids>{{}, {0}, {}, {2}, {1, 5}, {4}});

@@ -55,7 +55,7 @@ TEST_SUITE("trace/importers/flame") {
           "in:1: expected a number of experts in [1, 65535], got 0");
   }
 
-  TEST_CASE("token ids cover sequence 0; the rest is -1") {
+  TEST_CASE("token ids cover sequence 0, the rest is -1") {
     const ImportedTrace imported = with_tokens("# ids\npos,token_id\n0,1512\n");
     CHECK(imported.data.token_ids == std::vector<std::int32_t>{1512, -1});
     CHECK(has_note(imported, "1 tokens have token id -1: not recorded"));

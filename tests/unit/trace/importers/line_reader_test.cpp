@@ -6,7 +6,7 @@ namespace moesim::test {
 namespace {
 
 TEST_SUITE("trace/importers/line_reader") {
-  TEST_CASE("blank lines are skipped and counted; line ends may be CR LF") {
+  TEST_CASE("blank lines are skipped and counted, line ends may be CR LF") {
     RecordingFiles files;
     const auto path = files.add("in", "one\r\n\r\n  \nfour\nfive");
     const std::string shown = "in";

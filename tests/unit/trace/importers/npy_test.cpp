@@ -77,7 +77,7 @@ TEST_SUITE("trace/importers/npy") {
     CHECK(data.logits_dtype == "F16");
   }
 
-  TEST_CASE("top_k is the user's, within the experts; --experts must be the array's") {
+  TEST_CASE("top_k is the user's, within the experts, --experts must be the array's") {
     const std::string text = npy(header("<f4", "False", kShape), bytes_of(kValues));
     ImportRequest request;
     request.top_k = 2;

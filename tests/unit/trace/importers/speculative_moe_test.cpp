@@ -33,7 +33,7 @@ TEST_SUITE("trace/importers/speculative_moe") {
            decision(0, 1, "token_pos", 2, 6, 7) + decision(0, 1, "token_pos", 0, 7, 0);
   }
 
-  TEST_CASE("problems become sequences in order of first appearance; dropped rows end a layer") {
+  TEST_CASE("problems become sequences in order of first appearance, dropped rows end a layer") {
     const ImportedTrace imported = import_text("speculative-moe", indexed());
     const TraceData& data = imported.data;
     CHECK(data.shape.tokens == 3);
