@@ -5,6 +5,7 @@
 #pragma once
 
 #include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <ratio>
@@ -30,14 +31,12 @@ __extension__ using Wide = unsigned __int128;
 constexpr std::uint64_t to_integer(BytesPerSecond rate) { return static_cast<std::uint64_t>(rate); }
 
 // GB/s (10^9 B/s) as an integer rate, rounded to the nearest byte per second.
-constexpr BytesPerSecond to_rate(double gbps) {
-  return static_cast<BytesPerSecond>(static_cast<std::uint64_t>(gbps * 1e9 + 0.5));
+inline BytesPerSecond to_rate(double gbps) {
+  return static_cast<BytesPerSecond>(std::llround(gbps * 1e9));
 }
 
 // Microseconds as an integer duration, rounded to the nearest picosecond. REQUIRES: us >= 0.
-constexpr Duration from_us(double us) {
-  return Duration{static_cast<std::int64_t>(us * 1e6 + 0.5)};
-}
+inline Duration from_us(double us) { return Duration{std::llround(us * 1e6)}; }
 
 constexpr double to_ms(Duration d) { return static_cast<double>(d.count()) * 1e-9; }
 constexpr double to_us(Duration d) { return static_cast<double>(d.count()) * 1e-6; }

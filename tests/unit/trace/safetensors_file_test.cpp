@@ -24,7 +24,7 @@ std::string error_of_tensor(const std::string& shape, const std::string& offsets
 
 TEST_SUITE("trace/safetensors_file") {
   TEST_CASE(
-      "tensors, metadata and an empty tensor are read; padding after the header is no matter") {
+      "tensors, metadata and an empty tensor are read, padding after the header is no matter") {
     const std::string header =
         R"({"__metadata__":{"k":"v"},"a":{"dtype":"U8","shape":[3],"data_offsets":[0,3]},)"
         R"("none":{"dtype":"F32","shape":[0,9000000000000000000],"data_offsets":[3,3]},)"
