@@ -9,11 +9,12 @@ ComputeAgent::ComputeAgent(EventQueue<SimEvent>& queue, MemoryBus& bus, std::siz
   waiting_.reserve(jobs);
 }
 
-std::uint32_t ComputeAgent::submit(const JobRecord& job) {
-  const std::uint32_t id = jobs_.add(job);
-  jobs_[id].ready = queue_.now();
+JobRecord& ComputeAgent::submit() {
+  const std::uint32_t id = jobs_.add({});
   waiting_.push_back(id);
-  return id;
+  JobRecord& job = jobs_[id];
+  job.ready = queue_.now();
+  return job;
 }
 
 void ComputeAgent::start_next() {

@@ -19,8 +19,8 @@ class ComputeAgent {
   // `jobs`: how many records to keep; at least the jobs of two passes.
   ComputeAgent(EventQueue<SimEvent>& queue, MemoryBus& bus, std::size_t jobs);
 
-  // Queues a job; it starts at once if the agent is idle. REQUIRES: it takes time.
-  std::uint32_t submit(const JobRecord& job);
+  // Queues a job, to be filled in before the next start_next(). REQUIRES: it takes time.
+  JobRecord& submit();
   // The fixed part is over. Returns the job where that was all of it.
   std::optional<std::uint32_t> fixed_done();
   // The bytes have moved: the job has ended.

@@ -195,7 +195,7 @@ void DecodeSimulation::submit(std::uint32_t task, const ComputeCost& cost) {
     return;
   }
   const Task& what = graph_->task(task);
-  JobRecord job;
+  JobRecord& job = compute_.submit();
   job.task = task;
   job.path_part = path_part_of(what.kind);
   job.span.kind = what.kind;
@@ -210,7 +210,6 @@ void DecodeSimulation::submit(std::uint32_t task, const ComputeCost& cost) {
     job.span.expert =
         static_cast<std::uint32_t>(index(expert_of(slot_of(what)->key, shape_.experts)));
   }
-  compute_.submit(job);
 }
 
 void DecodeSimulation::submit_admission(std::uint32_t task, ExpertKey key, bool speculative,
@@ -222,7 +221,7 @@ void DecodeSimulation::submit_admission(std::uint32_t task, ExpertKey key, bool 
     if (task != kNoId) complete(task, cause, Duration::zero());
     return;
   }
-  JobRecord job;
+  JobRecord& job = compute_.submit();
   job.task = task;
   job.path_part = PathPart::kAdmission;
   job.span.kind = TaskKind::kAdmit;
@@ -234,7 +233,6 @@ void DecodeSimulation::submit_admission(std::uint32_t task, ExpertKey key, bool 
   job.span.expert = static_cast<std::uint32_t>(index(expert_of(key, shape_.experts)));
   job.span.fixed = time;
   job.cause = cause;
-  compute_.submit(job);
 }
 
 void DecodeSimulation::start_fetch(std::uint32_t id, const Slot& slot) {
@@ -335,14 +333,13 @@ void DecodeSimulation::predict(LayerId layer, CauseRef cause) {
   Prefetcher& prefetcher = *parts_.prefetcher;
   if (prefetcher.predictor_bytes() > 0) {
     const ComputeCost cost = parts_.costs->predictor(prefetcher.predictor_bytes());
-    JobRecord job;
+    JobRecord& job = compute_.submit();
     job.path_part = PathPart::kPredictor;
     job.span.kind = TaskKind::kRouter;
     job.span.part = TimePart::kPredictor;
     job.nominal = cost.nominal;
     job.rate = cost.rate;
     job.cause = cause;
-    compute_.submit(job);
   }
   wanted_.clear();
   prefetcher.predict({pass_->first, last_event_, layer, executed_}, wanted_);

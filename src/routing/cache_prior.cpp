@@ -21,6 +21,7 @@ enum class RangeKind : std::uint8_t {
 };
 
 constexpr double kEmaStep = 0.01;
+constexpr double kRounding = 0x1.0p-50;  // relative; a few roundings of a double
 
 RangeKind read_range(Section& config) {
   const std::string name = config.choice("range", {"mean", "token", "ema"});
@@ -60,8 +61,7 @@ class CachePrior final : public RoutingPolicy {
         softmax_of_logits_(context.gate.code == GateCode::kA || context.gate.code == GateCode::kB ||
                            context.gate.code == GateCode::kC),
         estimates_(context.shape.layers),
-        best_(context.k),
-        candidates_(context.shape.experts) {}
+        best_(context.k) {}
 
   void route(const RouterVisit& visit, const ResidencyView& residency, Selection& chosen) override {
     Gate& gate = visit.gate;
@@ -71,9 +71,8 @@ class CachePrior final : public RoutingPolicy {
       return;
     }
     bias_ = lambda_ * estimates_[index(visit.layer)].update(range_, gate.ranking_range());
-    const std::span<const double> ranking = gate.ranking();
-    offer_native(native, ranking, residency);
-    offer_residents(native, ranking, residency);
+    offer_native(gate, residency);
+    offer_residents(gate, residency);
     arrange(gate, chosen);
   }
 
@@ -102,37 +101,29 @@ class CachePrior final : public RoutingPolicy {
  private:
   // The best keep_top share the bias of any resident, so nothing overtakes them: their places are
   // not open to competition, which also holds where rounding makes biased scores equal.
-  void offer_native(const Selection& native, std::span<const double> ranking,
-                    const ResidencyView& residency) {
+  void offer_native(Gate& gate, const ResidencyView& residency) {
+    const Selection& native = gate.native();
     best_.start(k_ - keep_top_);
     for (std::size_t rank = keep_top_; rank < k_; ++rank) {
       const ExpertId id = native.ids[rank];
-      best_.offer({ranking[index(id)] + (residency.resident(id) ? bias_ : 0.0), id, rank});
+      best_.offer({gate.ranking_score(id) + (residency.resident(id) ? bias_ : 0.0), id, rank});
     }
   }
 
   // Of the experts outside the native selection only residents can enter: the others keep their
-  // score, which every native expert matches without its bias. Those that can overtake the last
-  // place are picked out first, without branches, for they are few.
-  void offer_residents(const Selection& native, std::span<const double> ranking,
-                       const ResidencyView& residency) {
+  // score, which every native expert matches without its bias. Most cannot overtake the last place
+  // even with the bias; the slack makes up for rounding, the offer itself is exact.
+  void offer_residents(Gate& gate, const ResidencyView& residency) {
     const double to_beat = best_.entries().back().score;
-    const std::span<const Residency> states = residency.states();
-    std::size_t count = 0;
-    for (std::size_t e = 0; e < ranking.size(); ++e) {
-      candidates_[count] = static_cast<std::uint16_t>(e);
-      const bool resident = states[e] == Residency::kResident;
-      count += static_cast<std::size_t>(resident) &
-               static_cast<std::size_t>(ranking[e] + bias_ >= to_beat);
-    }
-    const ExpertId last = native.ids.back();
-    const double last_score = ranking[index(last)];
-    for (std::size_t c = 0; c < count; ++c) {
-      const std::size_t e = candidates_[c];
-      const bool is_native =
-          ranking[e] > last_score || (ranking[e] == last_score && e <= index(last));
-      if (!is_native) best_.offer({ranking[e] + bias_, static_cast<ExpertId>(e), k_});
-    }
+    const double slack = kRounding * (std::abs(to_beat) + bias_);
+    const ExpertId last = gate.native().ids.back();
+    const double last_score = gate.ranking_score(last);
+    gate.for_each_ranked_at_least(to_beat - bias_ - slack, [&](ExpertId id) {
+      if (!residency.resident(id)) return;
+      const double score = gate.ranking_score(id);
+      const bool is_native = score > last_score || (score == last_score && id <= last);
+      if (!is_native) best_.offer({score + bias_, id, k_});
+    });
   }
 
   void arrange(Gate& gate, Selection& chosen) const {
@@ -156,7 +147,6 @@ class CachePrior final : public RoutingPolicy {
   double bias_ = 0;                       // of the last visit
   std::vector<RangeEstimate> estimates_;  // [layers]
   BestExperts best_;
-  std::vector<std::uint16_t> candidates_;  // [experts], scratch
 };
 
 MOESIM_REGISTER(RoutingPolicy, CachePrior, "cache_prior",

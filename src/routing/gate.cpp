@@ -183,6 +183,12 @@ std::span<const double> Gate::scores() {
   return scores_;
 }
 
+float Gate::not_below(double bound) {
+  const auto nearest = static_cast<float>(bound);
+  return nearest < bound ? std::nextafter(nearest, std::numeric_limits<float>::infinity())
+                         : nearest;
+}
+
 std::span<const double> Gate::ranking() {
   if (!ranking_ready_) compute_ranking();
   return ranking_;

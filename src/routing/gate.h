@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/ids.h"
+#include "core/select.h"
 #include "model/gate_spec.h"
 #include "routing/selection.h"
 
@@ -49,6 +50,20 @@ class Gate {
   // a selection bias, or for D, the biased probability (A, B, C) or sigmoid (D, E). F and G know no
   // bias. Experts of groups that group-limited selection excluded have -infinity.
   std::span<const double> ranking();
+  // One of them, without computing the others where it is a logit.
+  double ranking_score(ExpertId expert) {
+    return ranks_by_logits() ? logits_[index(expert)] : ranking()[index(expert)];
+  }
+  // Calls found(expert) for each expert that has at least this ranking score, ids increasing.
+  template <class Found>
+  void for_each_ranked_at_least(double bound, Found&& found) {
+    const auto give = [&](std::size_t e) { found(static_cast<ExpertId>(e)); };
+    if (ranks_by_logits()) {
+      for_each_at_least(logits_, not_below(bound), give);
+    } else {
+      for_each_at_least(ranking(), bound, give);
+    }
+  }
   // Largest minus smallest finite ranking().
   double ranking_range();
   // Experts that rank before this one, equal scores by lower id: 0 for the best.
@@ -74,6 +89,8 @@ class Gate {
   // [experts]: exp(logit - largest) for A, B, C, F, G; sigmoid for D, E.
   std::span<const double> scores();
   double largest_logit();
+  // The smallest float that is not below `bound`.
+  static float not_below(double bound);
   [[nodiscard]] bool ranks_by_logits() const;
   // True where the native selection needs scores() anyway.
   [[nodiscard]] bool scores_all() const { return spec_.code == GateCode::kB || !ranks_by_logits(); }
