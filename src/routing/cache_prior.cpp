@@ -116,11 +116,17 @@ class CachePrior final : public RoutingPolicy {
                        const ResidencyView& residency) {
     const ExpertId last = native.ids.back();
     const double last_score = ranking[index(last)];
+    const std::span<const Residency> states = residency.states();
+    double bar = best_.bar();
     for (std::size_t e = 0; e < ranking.size(); ++e) {
-      if (residency.states()[e] != Residency::kResident) continue;
+      const double score = ranking[e] + bias_;
+      // One jump for both: whether an expert is resident is a coin toss to the branch predictor.
+      if ((states[e] != Residency::kResident) | (score < bar)) continue;
       const bool is_native =
           ranking[e] > last_score || (ranking[e] == last_score && e <= index(last));
-      if (!is_native) best_.offer({ranking[e] + bias_, ExpertId(e), k_});
+      if (is_native) continue;
+      best_.offer({score, ExpertId(e), k_});
+      bar = best_.bar();
     }
   }
 
