@@ -70,7 +70,7 @@ void print_text(const std::vector<Listed>& things) {
   for (const Listed& thing : things) {
     std::cout << fmt::format("{:<22} {}\n", thing.name, thing.description);
     for (const Parameter& parameter : thing.parameters) {
-      std::cout << fmt::format("    {:<18} {:<18} {}\n", parameter.name,
+      std::cout << fmt::format("    {:<22} {:<22} {}\n", parameter.name,
                                "default " + parameter.default_value.dump(), parameter.text);
     }
   }
@@ -97,7 +97,7 @@ void add_list_command(CLI::App& app) {
   CLI::App* list = app.add_subcommand("list", "what can be named in a configuration");
   auto what = std::make_shared<std::string>();
   auto as_json = std::make_shared<bool>(false);
-  list->add_option("what", *what, "routing, eviction, prefetch, models or devices")
+  list->add_option("KIND", *what, "routing, eviction, prefetch, models or devices")
       ->required()
       ->check(CLI::IsMember({"routing", "eviction", "prefetch", "models", "devices"}));
   list->add_flag("--json", *as_json, "as JSON");

@@ -97,7 +97,7 @@ void show_model(const std::string& reference) {
 }  // namespace
 
 void add_model_command(CLI::App& app) {
-  CLI::App* model = app.add_subcommand("model", "Import a model's shape, or show one");
+  CLI::App* model = app.add_subcommand("model", "import the shape of a model, or show one");
   model->require_subcommand(1);
 
   CLI::App* import =
@@ -106,13 +106,12 @@ void add_model_command(CLI::App& app) {
   const auto out = std::make_shared<std::string>();
   import->add_option("config", *config, "config.json of the model")->required();
   import->add_option("--out", *out, "the description; its file name names the model")->required();
-  import->callback([config, out] { import_model(*config, *out);
-});
+  import->callback([config, out] { import_model(*config, *out); });
 
-CLI::App* show = model->add_subcommand("show", "Parameters, active parameters, sizes");
-const auto reference = std::make_shared<std::string>();
-show->add_option("model", *reference, "a description file or a built-in name")->required();
-show->callback([reference] { show_model(*reference); });
-}  // namespace moesim::cli
+  CLI::App* show = model->add_subcommand("show", "parameters, active parameters, sizes");
+  const auto reference = std::make_shared<std::string>();
+  show->add_option("model", *reference, "a description file or a built-in name")->required();
+  show->callback([reference] { show_model(*reference); });
+}
 
 }  // namespace moesim::cli

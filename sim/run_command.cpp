@@ -32,7 +32,13 @@ void print_resolved(const ConfigText& config) {
   std::cout << describe_run(*plan).config.dump(2) << "\n";
 }
 
+void refuse_dash(const char* option, const std::string& path) {
+  if (path == "-") throw user_error(option, "expected a file, got -: only --json takes it");
+}
+
 void run_once(const RunArguments& arguments) {
+  refuse_dash("--tokens-csv", arguments.tokens_csv);
+  refuse_dash("--timeline", arguments.timeline);
   const ConfigText config = load_config(arguments.config, arguments.overrides);
   if (arguments.print_config) return print_resolved(config);
   Timeline timeline;
@@ -76,7 +82,8 @@ void add_options(CLI::App& target, RunArguments& arguments) {
       ->type_name("FILE");
   target
       .add_option("--set", arguments.overrides,
-                  "override one key: /cache/capacity_mib=2000 (may be repeated)")
+                  "override one key of the configuration, as in --set /cache/capacity_mib=2000; "
+                  "repeat for more")
       ->type_name("PTR=VALUE")
       ->allow_extra_args(false);
   target.add_option("--json", arguments.json, "write the result as JSON; - for standard output")
@@ -91,13 +98,15 @@ void add_options(CLI::App& target, RunArguments& arguments) {
       .add_option("--timeline-tokens", arguments.timeline_tokens,
                   "how many tokens the timeline shows")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 1'000'000));
   target.add_flag("--print-config", arguments.print_config,
                   "print the configuration with every key in force, and stop");
 }
 
 void run_checked(const RunArguments& arguments) {
-  if (arguments.config.empty()) throw user_error("sim run", "expected --config FILE, got none");
+  if (arguments.config.empty()) {
+    throw user_error("sim run", "expected --config FILE after run, got none");
+  }
   run_once(arguments);
 }
 

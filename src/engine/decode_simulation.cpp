@@ -333,6 +333,7 @@ void DecodeSimulation::predict(LayerId layer, CauseRef cause) {
   Prefetcher& prefetcher = *parts_.prefetcher;
   if (prefetcher.predictor_bytes() > 0) {
     const ComputeCost cost = parts_.costs->predictor(prefetcher.predictor_bytes());
+    record_.compute_bytes += cost.bytes;
     JobRecord& job = compute_.submit();
     job.path_part = PathPart::kPredictor;
     job.span.kind = TaskKind::kRouter;

@@ -77,8 +77,16 @@ void ExpertSession::order_by_weight(const Selection& chosen) {
 }
 
 VisitOutcome ExpertSession::decode(const Pass& pass, LayerId layer) {
-  VisitOutcome visit;
-  if (!set_gate(pass.first, layer)) return visit;
+  return set_gate(pass.first, layer) ? route(pass, layer) : VisitOutcome{};
+}
+
+VisitOutcome ExpertSession::decode(const Pass& pass, LayerId layer, std::span<const float> logits,
+                                   std::span<const float> selection_bias) {
+  gate_.set_logits(logits, selection_bias);
+  return route(pass, layer);
+}
+
+VisitOutcome ExpertSession::route(const Pass& pass, LayerId layer) {
   chosen_.clear();
   parts_.routing->route({pass.first, pass.sequence, layer, gate_}, parts_.cache->view(layer),
                         chosen_);
@@ -89,8 +97,7 @@ VisitOutcome ExpertSession::decode(const Pass& pass, LayerId layer) {
   const EventOutcome outcome = parts_.cache->visit(decoded_tokens_, layer, by_weight_);
   accounting_.count(decoded_tokens_, layer, outcome);
   judge_speculation(layer, outcome);
-  visit = {true, outcome.accesses, outcome.evicted, outcome.number, &gate_, &chosen_};
-  return visit;
+  return {true, outcome.accesses, outcome.evicted, outcome.number, &gate_, &chosen_};
 }
 
 bool ExpertSession::begin_read(ExpertKey key) {

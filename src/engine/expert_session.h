@@ -70,6 +70,10 @@ class ExpertSession {
   void begin_pass(const Pass& pass);
   // REQUIRES: pass.phase == kDecode. Layers in order. Does not allocate in steady state.
   VisitOutcome decode(const Pass& pass, LayerId layer);
+  // The same for logits that the caller has just computed ([experts], and the static selection bias
+  // or nothing): what a real decode loop calls. They must stay valid until the next visit.
+  VisitOutcome decode(const Pass& pass, LayerId layer, std::span<const float> logits,
+                      std::span<const float> selection_bias);
   // REQUIRES: pass.phase == kPrefill. Plain top-k of every token, one union event.
   VisitOutcome prefill(const Pass& pass, LayerId layer);
   // After prefill(): how many tokens of the pass each expert of `accesses` serves.
@@ -95,6 +99,7 @@ class ExpertSession {
  private:
   // Sets the gate to a cell of the trace; false where the token does not visit the layer.
   bool set_gate(std::size_t token, LayerId layer);
+  VisitOutcome route(const Pass& pass, LayerId layer);
   void order_by_weight(const Selection& chosen);
   void judge_speculation(LayerId layer, const EventOutcome& outcome);
   void count_waste(std::span<const ExpertKey> evicted);

@@ -27,6 +27,8 @@ std::uint32_t FlashPath::begin(ExpertKey key, const ReadSizes& reads, bool specu
   transfer.cause = cause;
   transfer.enqueued = queue_.now();
   for (std::size_t i = 0; i < reads.count; ++i) transfer.bytes += reads.bytes[i];
+  counts_.reads += reads.count;
+  counts_.bytes += transfer.bytes;
   const std::uint32_t id = transfers_.add(transfer);
   for (std::size_t i = 0; i < reads.count; ++i) {
     device_.enqueue({id, reads.bytes[i], speculative});
@@ -91,8 +93,6 @@ std::optional<std::uint32_t> FlashPath::service_done() {
   record.span.end = queue_.now();
   last_on_lane_[end.lane] = id;
   last_on_device_ = id;
-  ++counts_.reads;
-  counts_.bytes += record.span.bytes;
   counts_.service += record.span.end - record.span.service_start;
   counts_.lane += record.span.end - record.span.lane_start;
   if (observer_ != nullptr) observer_->on_read(record.span);

@@ -1,9 +1,12 @@
 #include "engine/run_config.h"
 
+#include <fmt/format.h>
+
 #include <utility>
 
 #include "cache/eviction/eviction_policy.h"
 #include "config/builtin.h"
+#include "core/files.h"
 #include "prefetch/prefetcher.h"
 #include "routing/routing_policy.h"
 
@@ -70,6 +73,11 @@ class ConfigReader {
     TraceKeys keys;
     keys.shown = section.string("path");
     keys.path = base_dir_ / keys.shown;
+    try {
+      require_regular_file(keys.path, keys.shown);
+    } catch (const UserError& error) {
+      throw section.error("path", error.what());
+    }
     keys.schedule.max_tokens = section.optional_integer("max_tokens", 1);
     keys.schedule.warmup_tokens = section.integer_or("warmup_tokens", 0);
     const std::string prefill = section.choice_or("prefill", "warm", {"warm", "skip"});
@@ -207,6 +215,10 @@ class ConfigReader {
       overlap = section->choice_or("overlap", overlap, {"none", "expert", "projection"});
       layout = section->choice_or("expert_layout", layout, {"slices", "contiguous"});
       execution.lanes = section->integer_or("lanes", execution.lanes, 1, 1024);
+      if (device && execution.lanes > device->flash.qd_limit) {
+        throw section->error("lanes", fmt::format("expected at most the device's qd_limit, {}, got {}",
+                                                  device->flash.qd_limit, execution.lanes));
+      }
       execution.threads = section->integer_or("threads", execution.threads, 1, 1024);
       execution.service_noise = section->boolean_or("service_noise", false);
     }

@@ -39,7 +39,8 @@ const char* to_string(PathPart part);
 template <std::size_t Parts>
 using Durations = std::array<Duration, Parts>;
 
-// Reads that ended in a pass.
+// Reads of a pass: numbers and bytes of those that began in it (all of them arrive before the run
+// ends), times of those that ended in it.
 struct FlashCounts {
   std::uint64_t reads = 0;
   std::uint64_t bytes = 0;
@@ -71,7 +72,7 @@ struct PassRecord {
   std::uint64_t dram_bytes = 0;     // moved by compute and by flash DMA
   std::uint64_t compute_bytes = 0;  // weight and key-value bytes through the cores
   CacheCounts cache;                // of this pass
-  FlashCounts flash;                // of reads that ended in this pass
+  FlashCounts flash;                // of this pass
   PrefetchCounts prefetch;          // of this pass
   std::uint64_t experts = 0;        // executed, all layers
 };

@@ -37,8 +37,9 @@ void RunPlan::check_shapes() {
   const MoeModel& model = *config_.model;
   const RoutingShape shape = trace_.shape();
   const auto refuse = [&](const char* what, std::size_t expected, std::size_t got) {
-    throw user_error(trace_.shown(), fmt::format("expected {} {} as in the model {}, got {}",
-                                                 expected, what, model.name, got));
+    throw config_.error("/trace/path",
+                        fmt::format("{}: expected {} {} as in the model {}, got {}", trace_.shown(),
+                                    expected, what, model.name, got));
   };
   if (shape.layers != model.moe_layers.size()) {
     refuse("MoE layers", model.moe_layers.size(), shape.layers);
@@ -321,11 +322,6 @@ void RunPlan::warn_about_traps() {
     warnings_.push_back(
         "the trace does not say which expert of a visit was best: experts are touched "
         "in order of their ids");
-  }
-  if (session_->routing().looks_at_residency()) {
-    warnings_.push_back(
-        "open loop: the recorded logits do not react to the experts that this routing "
-        "swaps, so later layers and tokens would differ in truth");
   }
   if (costs_) {
     for (const std::string& format : costs_->formats_without_rate()) {

@@ -116,6 +116,11 @@ RunResult RunMetrics::result() const {
   result.token_cycle_bytes = plan_.token_cycle_bytes();
   result.routing = quality_.result();
   result.warnings = plan_.warnings();
+  if (result.routing.mean.agreement < 1) {
+    result.warnings.push_back(
+        "open loop: the recorded logits do not react to the experts that this routing swaps or "
+        "drops, so later layers and tokens would differ in truth");
+  }
   result.rows = rows_;
   if (plan_.config().device) {
     result.time = time_result();

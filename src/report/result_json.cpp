@@ -56,7 +56,8 @@ Json flash_json(const TimeResult& time) {
 }
 
 // recall: of the accesses that were not resident anyway, the share that a prediction had covered;
-// precision: of the reads issued, the share that was demanded.
+// precision: of the reads issued, the share that was demanded, at most 1: reads issued during the
+// warm-up may be demanded after it.
 Json prefetch_json(const RunResult& result) {
   const PrefetchCounts& p = result.prefetch;
   return {{"issued", p.issued},
@@ -64,7 +65,7 @@ Json prefetch_json(const RunResult& result) {
           {"late", p.late},
           {"wasted_bytes", p.wasted_bytes},
           {"recall", ratio(p.useful + p.late, p.useful + result.cache.misses)},
-          {"precision", ratio(p.useful + p.late, p.issued)}};
+          {"precision", std::min(1.0, ratio(p.useful + p.late, p.issued))}};
 }
 
 Json proxies_json(const RoutingProxies& proxies) {

@@ -35,8 +35,12 @@ class Summary {
 
   void write_title() {
     const std::string model = facts_.model.empty() ? facts_.trace_model : facts_.model;
-    const std::string device = facts_.device.empty() ? "no device: the cache alone" : facts_.device;
-    fmt::print(out_, "{} on {}\n", model.empty() ? "unnamed model" : model, device);
+    const std::string name = model.empty() ? "unnamed model" : model;
+    if (facts_.device.empty()) {
+      fmt::print(out_, "{}, no device: the cache alone\n", name);
+    } else {
+      fmt::print(out_, "{} on {}\n", name, facts_.device);
+    }
     if (result_.time) {
       const LatencyStatistics& t = result_.time->tpot_ms;
       fmt::print(out_, "{:.2f} tokens/s   {:.1f} ms a token (p50 {:.1f}, p90 {:.1f}, p99 {:.1f})\n",
@@ -55,7 +59,7 @@ class Summary {
       line("", fmt::format("after {} prefill and {} warm-up tokens, which are not measured",
                            result_.prefill_tokens, result_.warmup_tokens));
     }
-    if (!facts_.trace_provenance.empty()) line("", facts_.trace_provenance);
+    if (!facts_.trace_provenance.empty()) line("", shortened(facts_.trace_provenance));
     if (!facts_.model.empty()) {
       const std::string size =
           facts_.expert_bits > 0
@@ -71,11 +75,12 @@ class Summary {
     const Json& config = facts_.config;
     line("routing", policy(config.at("routing")));
     const Json& cache = config.at("cache");
-    line("cache", fmt::format("{}, {}, {} per {}", cache_size(), policy(cache.at("eviction")),
-                              cache.at("accounting").get<std::string>() == "event"
-                                  ? "judged visit by visit"
-                                  : "judged access by access",
-                              cache.at("scope").get<std::string>() == "layer" ? "layer" : "model"));
+    const bool by_visit = cache.at("accounting").get<std::string>() == "event";
+    const bool per_layer = cache.at("scope").get<std::string>() == "layer";
+    line("cache", fmt::format("{}; {}, {}, {}", cache_size(),
+                              per_layer ? "one per layer" : "one for all layers",
+                              policy(cache.at("eviction")),
+                              by_visit ? "visits judged as a whole" : "judged expert by expert"));
     if (result_.time) {
       const Json& execution = config.at("execution");
       line("execution",
@@ -84,6 +89,14 @@ class Summary {
                        execution.at("lanes").get<std::size_t>(),
                        execution.at("threads").get<std::size_t>(), policy(config.at("prefetch"))));
     }
+  }
+
+  // One line's worth; the whole stands in the trace (sim trace inspect).
+  [[nodiscard]] static std::string shortened(const std::string& text) {
+    constexpr std::size_t kLongest = 100;
+    if (text.size() <= kLongest) return text;
+    const std::size_t space = text.rfind(' ', kLongest);
+    return text.substr(0, space == std::string::npos ? kLongest : space) + " ...";
   }
 
   [[nodiscard]] std::string cache_size() const {
@@ -97,7 +110,8 @@ class Summary {
   [[nodiscard]] static std::string policy(const Json& section) {
     std::string parameters;
     for (const auto& item : section.items()) {
-      if (item.key() == "policy" || item.value().is_null()) continue;
+      const bool is_parameter = item.key() != "policy" && item.key() != "k";
+      if (!is_parameter || item.value().is_null()) continue;
       std::string value = item.value().dump();
       if (value.size() > 24) value = value.substr(0, 21) + "...";
       value.erase(std::remove(value.begin(), value.end(), '"'), value.end());
@@ -117,8 +131,8 @@ class Summary {
       const double share = ms / time.tpot_ms.mean;
       if (ms == 0) continue;
       const auto bar = static_cast<std::size_t>(std::lround(40 * share));
-      fmt::print(out_, "  {:<14} {:>9.2f} ms {:>5.1f} %  {}\n", kNames[i], ms, 100 * share,
-                 std::string(bar, '#'));
+      fmt::print(out_, "  {:<14} {:>9.2f} ms {:>5.1f} %{}{}\n", kNames[i], ms, 100 * share,
+                 bar > 0 ? "  " : "", std::string(bar, '#'));
     }
     write_bound(time);
     if (time.ttft_ms > 0) {
@@ -134,7 +148,7 @@ class Summary {
     std::string name = to_string(part);
     std::replace(name.begin(), name.end(), '_', ' ');
     line("bound by",
-         fmt::format("{}: {:.0f} % of the chain of causes; flash busy {:.0f} % of the time", name,
+         fmt::format("{}: {:.0f} % of the critical path; flash busy {:.0f} % of the time", name,
                      share, 100 * to_seconds(time.flash.service) / to_seconds(time.wall)));
   }
 
@@ -150,16 +164,15 @@ class Summary {
                      100 * rate, cache.accesses, static_cast<double>(cache.misses) / tokens,
                      static_cast<double>(cache.accesses) / tokens));
     if (result_.belady_hit_rate) {
-      line("best possible",
-           fmt::format("{:.2f} % (Belady, the model's own routing), {:.2f} % (Belady, "
-                       "the experts that ran)",
+      line("Belady",
+           fmt::format("{:.2f} % on the model's own routing, {:.2f} % on the experts that ran",
                        100 * *result_.belady_hit_rate,
                        100 * result_.belady_executed_hit_rate.value_or(0)));
     }
     if (result_.knows_bytes) {
       const std::uint64_t bytes = cache.demand_bytes + result_.prefetch.issued_bytes;
       line("read",
-           fmt::format("{:.1f} MiB per token from flash; one token uses {:.0f} MiB of experts",
+           fmt::format("{:.1f} MiB per token from flash; one token would read {:.0f} MiB without a cache",
                        to_mib(bytes) / tokens, to_mib(result_.token_cycle_bytes)));
     }
     if (result_.prefetch.issued > 0) {
@@ -172,7 +185,7 @@ class Summary {
   void write_routing() {
     const RoutingProxies& mean = result_.routing.mean;
     heading("Routing against the model's own choice (divergence, not quality)");
-    line("experts", fmt::format("{:.2f} per token and layer, {:.2f} % of them the model's own",
+    line("experts", fmt::format("{:.2f} per token and layer; {:.2f} % of the model's own choice ran",
                                 mean.experts, 100 * mean.agreement));
     if (mean.dropped_mass) {
       line("dropped mass",
@@ -191,11 +204,12 @@ class Summary {
   }
 
   void write_energy(const EnergyResult& energy) {
+    heading("Energy");
     std::string parts;
     for (const auto& [name, joules] : energy.by_component) {
       parts += fmt::format("{}{} {:.2f}", parts.empty() ? "" : ", ", name, joules);
     }
-    line("energy", fmt::format("{:.2f} J per token: {}", energy.j_per_token, parts));
+    line("per token", fmt::format("{:.2f} J: {}", energy.j_per_token, parts));
   }
 
   void write_warnings() {

@@ -2,6 +2,7 @@
 #include <fmt/ostream.h>
 
 #include <ostream>
+#include <string>
 
 #include "report/run_report.h"
 
@@ -14,7 +15,8 @@ void write_tokens_csv(const RunResult& result, std::ostream& out) {
   for (const TokenRow& row : result.rows) {
     fmt::print(out, "{},{},{},{}", row.token, row.sequence, row.position, to_ms(row.wall));
     for (const Duration part : row.parts) fmt::print(out, ",{}", to_ms(part));
-    fmt::print(out, ",{},{},{},{}\n", row.read_bytes, row.hits, row.misses, row.experts);
+    const std::string bytes = result.knows_bytes ? std::to_string(row.read_bytes) : "";
+    fmt::print(out, ",{},{},{},{}\n", bytes, row.hits, row.misses, row.experts);
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -29,6 +30,12 @@ class BestExperts {
 
   // Best first; equal scores by lower id.
   [[nodiscard]] std::span<const Entry> entries() const { return entries_; }
+
+  // No entry with a lower score is kept.
+  [[nodiscard]] double bar() const {
+    const bool full = entries_.size() == places_ && places_ > 0;
+    return full ? entries_.back().score : -std::numeric_limits<double>::infinity();
+  }
 
   // Keeps the entry where it is among the best so far. Linear in the places it passes.
   void offer(const Entry& entry) {

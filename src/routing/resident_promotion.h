@@ -58,11 +58,16 @@ class ResidentPromotion {
     if (places == 0) return 0;
     const std::span<const double> ranking = gate.ranking();
     const double last_score = ranking[index(native.ids.back())];
+    const std::span<const Residency> states = residency.states();
+    double bar = candidates_.bar();
     for (std::size_t e = 0; e < ranking.size(); ++e) {
-      if (residency.states()[e] != Residency::kResident) continue;
+      // One jump for both: whether an expert is resident is a coin toss to the branch predictor.
+      if ((states[e] != Residency::kResident) | (ranking[e] < bar)) continue;
       const bool is_native =
           ranking[e] > last_score || (ranking[e] == last_score && e <= index(native.ids.back()));
-      if (!is_native && std::isfinite(ranking[e])) candidates_.offer({ranking[e], ExpertId(e), k_});
+      if (is_native || !std::isfinite(ranking[e])) continue;
+      candidates_.offer({ranking[e], ExpertId(e), k_});
+      bar = candidates_.bar();
     }
     return places;
   }
