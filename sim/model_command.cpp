@@ -106,12 +106,13 @@ void add_model_command(CLI::App& app) {
   const auto out = std::make_shared<std::string>();
   import->add_option("config", *config, "config.json of the model")->required();
   import->add_option("--out", *out, "the description; its file name names the model")->required();
-  import->callback([config, out] { import_model(*config, *out); });
+  import->callback([config, out] { import_model(*config, *out);
+});
 
-  CLI::App* show = model->add_subcommand("show", "parameters, active parameters, sizes");
-  const auto reference = std::make_shared<std::string>();
-  show->add_option("model", *reference, "a description file or a built-in name")->required();
-  show->callback([reference] { show_model(*reference); });
-}
+CLI::App* show = model->add_subcommand("show", "parameters, active parameters, sizes");
+const auto reference = std::make_shared<std::string>();
+show->add_option("model", *reference, "a description file or a built-in name")->required();
+show->callback([reference] { show_model(*reference); });
+}  // namespace moesim::cli
 
 }  // namespace moesim::cli

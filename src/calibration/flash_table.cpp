@@ -19,7 +19,7 @@ namespace moesim {
 namespace {
 
 // 1 TiB a read and 1 TiB/s: beyond any device, and safe as integer bytes and rates.
-constexpr NumberRange kKib{0.0, 1073741824.0, true};
+constexpr NumberRange kKib{1.0 / 1024.0, 1073741824.0};  // from one byte
 constexpr NumberRange kMibPerSecond{0.0, 1048576.0, true};
 constexpr NumberRange kLanes{1.0, 4096.0};
 
@@ -35,7 +35,7 @@ class Row {
  public:
   Row(const std::vector<std::string>& columns, const std::string& line, std::string place)
       : columns_(columns), fields_(fields_of(line)), place_(std::move(place)) {
-    if (fields_.size() < columns_.size()) {
+    if (fields_.size() != columns_.size()) {
       throw user_error(place_,
                        fmt::format("expected {} fields, got {}", columns_.size(), fields_.size()));
     }

@@ -1,5 +1,7 @@
 #include "config/json_file.h"
 
+#include <fmt/format.h>
+
 #include <set>
 #include <vector>
 
@@ -53,6 +55,9 @@ class DuplicateKeyGuard {
   std::vector<Object> open_;
 };
 
+// Deeper values could exhaust the stack of whoever walks through them.
+constexpr int kDeepest = 64;
+
 // "line 3, column 5: ..." out of "[json.exception.parse_error.101] parse error at line 3, column 5:
 // ...".
 std::string readable(const std::string& what) {
@@ -66,7 +71,11 @@ std::string readable(const std::string& what) {
 Json parse_json(const std::string& text, const std::string& shown) {
   DuplicateKeyGuard guard(shown);
   try {
-    return Json::parse(text, [&guard](int /*depth*/, Json::parse_event_t event, Json& parsed) {
+    return Json::parse(text, [&](int depth, Json::parse_event_t event, Json& parsed) {
+      if (depth > kDeepest) {
+        throw user_error(shown,
+                         fmt::format("expected JSON of at most {} levels, got more", kDeepest));
+      }
       guard(event, parsed);
       return true;
     });

@@ -227,10 +227,9 @@ std::size_t distance(const std::string& written, const std::string& known) {
 }  // namespace
 
 std::string nearest_name(const std::string& name, const std::vector<std::string>& names) {
-  const auto nearest =
-      std::min_element(names.begin(), names.end(), [&](const auto& a, const auto& b) {
-        return distance(name, a) < distance(name, b);
-      });
+  const auto nearest = std::min_element(
+      names.begin(), names.end(),
+      [&](const auto& a, const auto& b) { return distance(name, a) < distance(name, b); });
   return nearest == names.end() ? "" : *nearest;
 }
 

@@ -102,7 +102,8 @@ class Section {
   std::shared_ptr<State> state_;
 };
 
-// The name with the smallest edit distance to `name`, a name cut short being one mistake away; "" when there are none. Ties: first in order.
+// The name with the smallest edit distance to `name`, a name cut short being one mistake away; ""
+// when there are none. Ties: first in order.
 std::string nearest_name(const std::string& name, const std::vector<std::string>& names);
 
 // "unknown value "x"; known: a, b; nearest: a"

@@ -20,7 +20,10 @@ namespace fs = std::filesystem;
 void require_regular_file(const fs::path& path, const std::string& shown) {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
-  if (!fs::exists(status)) throw user_error(shown, "expected a file, got nothing: no such file");
+  if (status.type() == fs::file_type::not_found) {
+    throw user_error(shown, "expected a file, got nothing: no such file");
+  }
+  if (error) throw user_error(shown, "cannot be read: " + error.message());
   if (fs::is_directory(status)) throw user_error(shown, "expected a file, got a directory");
   if (!fs::is_regular_file(status)) throw user_error(shown, "expected a regular file");
 }
@@ -58,8 +61,14 @@ class TemporaryFile {
 }  // namespace
 
 void write_file_atomically(const fs::path& path, const std::function<void(std::ostream&)>& write) {
-  if (fs::is_directory(path)) throw user_error(path.string(), "expected a file, got a directory");
-  if (fs::exists(path) && !fs::is_regular_file(path)) {  // A device or a pipe: nothing to replace.
+  std::error_code status_error;
+  const fs::file_status status = fs::status(path, status_error);
+  if (status_error && status.type() != fs::file_type::not_found) {
+    throw user_error(path.string(), "cannot be written: " + status_error.message());
+  }
+  if (fs::is_directory(status)) throw user_error(path.string(), "expected a file, got a directory");
+  if (fs::exists(status) &&
+      !fs::is_regular_file(status)) {  // A device or a pipe: nothing to replace.
     std::ofstream device(path, std::ios::binary);
     write(device);
     if (!device.flush()) throw user_error(path.string(), "writing failed");

@@ -347,7 +347,9 @@ void DecodeSimulation::predict(LayerId layer, CauseRef cause) {
   for (const ExpertKey key : wanted_) {
     const std::uint64_t bytes = parts_.session->expert_bytes(key);
     if (speculative_bytes_ + bytes > prefetcher.max_outstanding_bytes()) break;
-    if (!parts_.session->begin_read(key)) continue;
+    // An earlier read of it may be under way though the cache has let it go since.
+    const bool under_way = speculative_transfer_[index(key)] != kNoId;
+    if (under_way || !parts_.session->begin_read(key)) continue;
     speculative_bytes_ += bytes;
     speculative_transfer_[index(key)] =
         flash_.begin(key, parts_.costs->all_reads(bytes), true, cause);

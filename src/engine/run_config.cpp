@@ -216,8 +216,9 @@ class ConfigReader {
       layout = section->choice_or("expert_layout", layout, {"slices", "contiguous"});
       execution.lanes = section->integer_or("lanes", execution.lanes, 1, 1024);
       if (device && execution.lanes > device->flash.qd_limit) {
-        throw section->error("lanes", fmt::format("expected at most the device's qd_limit, {}, got {}",
-                                                  device->flash.qd_limit, execution.lanes));
+        throw section->error("lanes",
+                             fmt::format("expected at most the device's qd_limit, {}, got {}",
+                                         device->flash.qd_limit, execution.lanes));
       }
       execution.threads = section->integer_or("threads", execution.threads, 1, 1024);
       execution.service_noise = section->boolean_or("service_noise", false);

@@ -17,6 +17,15 @@ FutureAccesses empty_future(const RoutingShape& shape) {
   return future;
 }
 
+// C is A computed in another order; a sigmoid gate without groups and bias is both D and E.
+bool same_rule(GateCode recorded, GateCode native) {
+  const auto rule = [](GateCode code) {
+    if (code == GateCode::kC) return GateCode::kA;
+    return code == GateCode::kE ? GateCode::kD : code;
+  };
+  return rule(recorded) == rule(native);
+}
+
 }  // namespace
 
 RunPlan::RunPlan(RunConfig config)
@@ -52,7 +61,7 @@ void RunPlan::check_shapes() {
 void RunPlan::choose_gate_and_k() {
   if (config_.model) gate_ = config_.model->gate;
   const auto recorded = parse_gate_code(trace_.gate());
-  if (recorded && (!config_.model || *recorded != gate_.code)) {
+  if (recorded && !(config_.model && same_rule(*recorded, gate_.code))) {
     if (config_.model) {
       warnings_.push_back(
           fmt::format("the trace was recorded with gate {}, the model {} has gate {}: "
@@ -61,8 +70,20 @@ void RunPlan::choose_gate_and_k() {
     }
     gate_ = {};
     gate_.code = *recorded;
+    if (trace_.gate().size() > 1) {
+      warnings_.push_back(
+          fmt::format("of the trace's gate {} only the letter is used: groups and "
+                      "factors come from a model with that gate",
+                      trace_.gate()));
+    }
   }
-  gate_.selection_bias = trace_.has_tensor("selection_bias");
+  const bool has_bias = trace_.has_tensor("selection_bias");
+  if (gate_.selection_bias && trace_.has_logits() && !has_bias) {
+    warnings_.push_back(
+        "the model selects with a bias that the trace lacks (tensor selection_bias): "
+        "the native selections are those without it");
+  }
+  gate_.selection_bias = has_bias;
   if (config_.k) {
     k_ = *config_.k;
   } else if (trace_.top_k()) {

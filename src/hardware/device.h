@@ -1,4 +1,4 @@
-// A device as data: the keys of a device file (docs/config.md), each with its unit in the name.
+// A device as data: the keys of a device file (docs/devices.md), each with its unit in the name.
 #pragma once
 
 #include <cstddef>

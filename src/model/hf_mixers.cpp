@@ -10,6 +10,9 @@
 namespace moesim {
 namespace {
 
+// Far above any model; keeps products of a few factors within 64 bits.
+constexpr std::uint64_t kLargestFactor = std::uint64_t{1} << 16U;
+
 // Layers whose entry in layer_types is `type`; without the key those for which `usual` is true.
 std::vector<std::size_t> layers_of_type(Section& config, const std::string& type,
                                         std::size_t layers,
@@ -118,11 +121,12 @@ void import_window(Section& config, const HfFamily& family, MoeModel& model) {
 
 // Selective state space (Gu and Dao, arXiv 2312.00752) as Jamba builds it, with its inner norms.
 std::uint64_t mamba_params(Section& config, std::uint64_t hidden) {
-  const std::uint64_t inner = config.integer("mamba_expand", 1) * hidden;
-  const std::uint64_t state = config.integer("mamba_d_state", 1);
-  const std::uint64_t kernel = config.integer("mamba_d_conv", 1);
+  const std::uint64_t inner = config.integer("mamba_expand", 1, kLargestFactor) * hidden;
+  const std::uint64_t state = config.integer("mamba_d_state", 1, kLargestFactor);
+  const std::uint64_t kernel = config.integer("mamba_d_conv", 1, kLargestFactor);
   const bool automatic = config.has("mamba_dt_rank") && config.raw("mamba_dt_rank") == "auto";
-  const std::uint64_t rank = automatic ? (hidden + 15) / 16 : config.integer("mamba_dt_rank", 1);
+  const std::uint64_t rank =
+      automatic ? (hidden + 15) / 16 : config.integer("mamba_dt_rank", 1, kLargestFactor);
   const std::uint64_t in_out = hidden * 2 * inner + inner * hidden;
   const std::uint64_t convolution =
       inner * (kernel + (config.boolean_or("mamba_conv_bias", true) ? 1U : 0U));
@@ -133,19 +137,19 @@ std::uint64_t mamba_params(Section& config, std::uint64_t hidden) {
 
 // Gated short convolution of LFM2: one projection into three, a depthwise kernel, one projection.
 std::uint64_t short_conv_params(Section& config, std::uint64_t hidden) {
-  const std::uint64_t kernel = config.integer("conv_L_cache", 1);
+  const std::uint64_t kernel = config.integer("conv_L_cache", 1, kLargestFactor);
   const std::uint64_t bias = config.boolean_or("conv_bias", false) ? 5 * hidden : 0;
   return hidden * 3 * hidden + hidden * kernel + hidden * hidden + bias;
 }
 
 // Gated DeltaNet (Yang et al., arXiv 2412.06464) as Qwen3-Next builds it.
 std::uint64_t delta_net_params(Section& config, std::uint64_t hidden) {
-  const std::uint64_t value_heads = config.integer("linear_num_value_heads", 1);
-  const std::uint64_t value_dim = config.integer("linear_value_head_dim", 1);
-  const std::uint64_t keys =
-      config.integer("linear_num_key_heads", 1) * config.integer("linear_key_head_dim", 1);
+  const std::uint64_t value_heads = config.integer("linear_num_value_heads", 1, kLargestFactor);
+  const std::uint64_t value_dim = config.integer("linear_value_head_dim", 1, kLargestFactor);
+  const std::uint64_t keys = config.integer("linear_num_key_heads", 1, kLargestFactor) *
+                             config.integer("linear_key_head_dim", 1, kLargestFactor);
   const std::uint64_t values = value_heads * value_dim;
-  const std::uint64_t kernel = config.integer("linear_conv_kernel_dim", 1);
+  const std::uint64_t kernel = config.integer("linear_conv_kernel_dim", 1, kLargestFactor);
   const std::uint64_t projections =
       hidden * (2 * keys + 2 * values) + hidden * 2 * value_heads + values * hidden;
   return projections + (2 * keys + values) * kernel + 2 * value_heads + value_dim;
@@ -153,12 +157,13 @@ std::uint64_t delta_net_params(Section& config, std::uint64_t hidden) {
 
 // Mamba-2 (Dao and Gu, arXiv 2405.21060) as Nemotron-H builds it.
 std::uint64_t mamba2_params(Section& config, std::uint64_t hidden) {
-  const std::uint64_t heads = config.integer("mamba_num_heads", 1);
-  const std::uint64_t inner = heads * config.integer("mamba_head_dim", 1);
-  const std::uint64_t states = config.integer("n_groups", 1) * config.integer("ssm_state_size", 1);
+  const std::uint64_t heads = config.integer("mamba_num_heads", 1, kLargestFactor);
+  const std::uint64_t inner = heads * config.integer("mamba_head_dim", 1, kLargestFactor);
+  const std::uint64_t states = config.integer("n_groups", 1, kLargestFactor) *
+                               config.integer("ssm_state_size", 1, kLargestFactor);
   const std::uint64_t convolved = inner + 2 * states;
-  const std::uint64_t kernel =
-      config.integer("conv_kernel", 1) + (config.boolean_or("use_conv_bias", true) ? 1U : 0U);
+  const std::uint64_t kernel = config.integer("conv_kernel", 1, kLargestFactor) +
+                               (config.boolean_or("use_conv_bias", true) ? 1U : 0U);
   if (config.boolean_or("mamba_proj_bias", false)) {
     throw config.error("mamba_proj_bias", "biases of Mamba-2 projections are unknown");
   }

@@ -16,7 +16,7 @@
 
 namespace moesim {
 
-// Attention of one model. `type` is a name of the kinds in docs/config.md: gqa (MHA is gqa with as
+// Attention of one model. `type` is a name of the kinds in docs/models.md: gqa (MHA is gqa with as
 // many key-value heads as heads), mla, moa (JetMoE's mixture of attention heads).
 struct AttentionShape {
   std::string type = "gqa";

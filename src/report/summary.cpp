@@ -172,8 +172,9 @@ class Summary {
     if (result_.knows_bytes) {
       const std::uint64_t bytes = cache.demand_bytes + result_.prefetch.issued_bytes;
       line("read",
-           fmt::format("{:.1f} MiB per token from flash; one token would read {:.0f} MiB without a cache",
-                       to_mib(bytes) / tokens, to_mib(result_.token_cycle_bytes)));
+           fmt::format(
+               "{:.1f} MiB per token from flash; one token would read {:.0f} MiB without a cache",
+               to_mib(bytes) / tokens, to_mib(result_.token_cycle_bytes)));
     }
     if (result_.prefetch.issued > 0) {
       const PrefetchCounts& p = result_.prefetch;
@@ -185,8 +186,9 @@ class Summary {
   void write_routing() {
     const RoutingProxies& mean = result_.routing.mean;
     heading("Routing against the model's own choice (divergence, not quality)");
-    line("experts", fmt::format("{:.2f} per token and layer; {:.2f} % of the model's own choice ran",
-                                mean.experts, 100 * mean.agreement));
+    line("experts",
+         fmt::format("{:.2f} per token and layer; {:.2f} % of the model's own choice ran",
+                     mean.experts, 100 * mean.agreement));
     if (mean.dropped_mass) {
       line("dropped mass",
            fmt::format("{:.3f} % of the router's weight went to experts that did not run",

@@ -9,6 +9,7 @@
 
 #include "core/errors.h"
 #include "routing/best_experts.h"
+#include "routing/keep_top.h"
 #include "routing/routing_policy.h"
 
 namespace moesim {
@@ -56,7 +57,7 @@ class CachePrior final : public RoutingPolicy {
   CachePrior(Section& config, const RoutingContext& context)
       : k_(context.k),
         lambda_(config.number("lambda", kUnitInterval)),
-        keep_top_(config.integer("keep_top", 0, context.k)),
+        keep_top_(read_keep_top(config, context.k)),
         range_(read_range(config)),
         softmax_of_logits_(context.gate.code == GateCode::kA || context.gate.code == GateCode::kB ||
                            context.gate.code == GateCode::kC),
@@ -151,8 +152,7 @@ class CachePrior final : public RoutingPolicy {
 
 MOESIM_REGISTER(RoutingPolicy, CachePrior, "cache_prior",
                 "residents get a bonus of lambda times the usual range of the router's scores",
-                {"lambda", 0.2, "strength of the bonus, 0 to 1; 0 = top_k"},
-                {"keep_top", 2, "best experts that always run, 0 to k"},
+                {"lambda", 0.2, "strength of the bonus, 0 to 1; 0 = top_k"}, kKeepTop,
                 {"range", "mean",
                  "range of the scores: mean (over the visits of the layer so far), token (this "
                  "visit), ema (0.99 old + 0.01 new)"});

@@ -3,6 +3,7 @@
 // leaves little freedom; where the window is no wider than k the routing is the model's own.
 #include <span>
 
+#include "routing/keep_top.h"
 #include "routing/resident_promotion.h"
 #include "routing/routing_policy.h"
 
@@ -53,7 +54,7 @@ class CumulativeThreshold final : public RoutingPolicy {
 MOESIM_REGISTER(RoutingPolicy, CumulativeThreshold, "cumulative_threshold",
                 "residents inside the experts that hold a share p_thr of the probability run first",
                 {"p_thr", 0.9, "probability that the window must reach, 0 to 1; 0 = top_k"},
-                {"keep_top", 2, "best experts that always run, 0 to k"});
+                kKeepTop);
 
 }  // namespace
 }  // namespace moesim

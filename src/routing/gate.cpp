@@ -105,7 +105,7 @@ bool Gate::renormalises() const {
 bool Gate::ranks_by_logits() const {
   switch (spec_.code) {
     case GateCode::kD:
-      return false;
+      return bias_.empty() && spec_.n_group <= 1;
     case GateCode::kF:
     case GateCode::kG:
       return true;

@@ -46,9 +46,9 @@ class Gate {
 
   // The rest REQUIRES has_logits().
 
-  // [experts]: the score in which the model takes its top k. Raw logits for A, B, C, E, F, G; with
-  // a selection bias, or for D, the biased probability (A, B, C) or sigmoid (D, E). F and G know no
-  // bias. Experts of groups that group-limited selection excluded have -infinity.
+  // [experts]: the score in which the model takes its top k. Raw logits; with a selection bias, or
+  // with groups (D), the biased probability (A, B, C) or sigmoid (D, E). F and G know no bias.
+  // Experts of groups that group-limited selection excluded have -infinity.
   std::span<const double> ranking();
   // One of them, without computing the others where it is a logit.
   double ranking_score(ExpertId expert) {

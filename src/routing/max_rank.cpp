@@ -1,17 +1,25 @@
 // Max Rank (arXiv 2412.00099, algorithm 1): experts of rank 1 to M that are resident run before
 // those that are not; the best keep_top run in any case. M = k is the model's own routing.
+#include <algorithm>
+
+#include "routing/keep_top.h"
 #include "routing/resident_promotion.h"
 #include "routing/routing_policy.h"
 
 namespace moesim {
 namespace {
 
+// 12 is what the engines that ship this policy use for k = 8 (reference, section 1.4).
+std::size_t read_window(Section& config, const RoutingContext& context) {
+  constexpr std::size_t kUsual = 12;
+  const std::size_t experts = context.shape.experts;
+  return config.integer_or("M", std::clamp(kUsual, context.k, experts), context.k, experts);
+}
+
 class MaxRank final : public RoutingPolicy {
  public:
   MaxRank(Section& config, const RoutingContext& context)
-      : k_(context.k),
-        window_(config.integer("M", context.k, context.shape.experts)),
-        promotion_(config, context) {}
+      : k_(context.k), window_(read_window(config, context)), promotion_(config, context) {}
 
   void route(const RouterVisit& visit, const ResidencyView& residency, Selection& chosen) override {
     if (!looks_at_residency()) {
@@ -36,8 +44,10 @@ class MaxRank final : public RoutingPolicy {
 
 MOESIM_REGISTER(RoutingPolicy, MaxRank, "max_rank",
                 "residents among the best M experts run before the others",
-                {"M", 12, "ranks that may be promoted, k to the number of experts; k = top_k"},
-                {"keep_top", 2, "best experts that always run, 0 to k"});
+                {"M", nullptr,
+                 "ranks that may be promoted, k to the number of experts; k = top_k; null: 12, or "
+                 "the nearest of those"},
+                kKeepTop);
 
 }  // namespace
 }  // namespace moesim

@@ -8,6 +8,7 @@
 
 #include "config/section.h"
 #include "routing/best_experts.h"
+#include "routing/keep_top.h"
 #include "routing/routing_policy.h"
 
 namespace moesim {
@@ -16,9 +17,7 @@ class ResidentPromotion {
  public:
   // Reads keep_top. Throws UserError where it exceeds k.
   ResidentPromotion(Section& config, const RoutingContext& context)
-      : k_(context.k),
-        keep_top_(config.integer("keep_top", 0, context.k)),
-        candidates_(context.k) {}
+      : k_(context.k), keep_top_(read_keep_top(config, context.k)), candidates_(context.k) {}
 
   // True where no expert can be promoted, whatever the window.
   [[nodiscard]] bool keeps_all() const { return keep_top_ == k_; }

@@ -196,6 +196,22 @@ def test_text_that_is_not_json(scene):
     scene('{"trace": ', "config.json", "line 1")
 
 
+def test_json_that_is_nested_too_deeply(scene):
+    scene('{"trace": ' + "[" * 300000 + "]" * 300000 + "}", "config.json", "at most 64 levels")
+
+
+def test_a_name_that_is_too_long(scene, run_sim):
+    (scene.folder / "config.json").write_text(json.dumps(base_config()))
+    result = run_sim("--config", "config.json", "--json", "x" * 300, cwd=scene.folder)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "cannot be written" in result.stderr
+
+
+def test_more_lanes_than_the_device_takes(scene):
+    scene(changed(execution={"lanes": 64}), "/execution/lanes", "qd_limit, 32, got 64")
+
+
 def test_a_policy_that_needs_what_the_trace_lacks(scene):
     path = scene.folder / "trace.safetensors"
     ids = bytes(range(8)) * (TOKENS * LAYERS)

@@ -28,7 +28,6 @@ NO_RUN = {
     "scripts/bench.sh": "builds, and takes minutes",
     "cmake ": "builds",
     "ctest ": "runs these tests",
-    "sim calibrate ": "measures the machine for minutes",
 }
 OTHER_SHELLS = {"bash", "shell", "console", "zsh", "shell-session"}
 FENCE = re.compile(r"^ *(```+|~~~+) *(.*?) *$")

@@ -7,16 +7,24 @@ import subprocess
 
 import pytest
 
-REQUIRED = {".ci", "CMakeLists.txt", "CMakePresets.json", "scripts", "sim", "src", "tests"}
+REQUIRED = {
+    ".ci",
+    "CMakeLists.txt",
+    "CMakePresets.json",
+    "README.md",
+    "configs",
+    "docs",
+    "scripts",
+    "sim",
+    "src",
+    "tests",
+    "traces",
+}
 ALLOWED = REQUIRED | {
     ".clang-format",
     ".clang-tidy",
     ".gitignore",
     "LICENSE",
-    "README.md",
-    "configs",
-    "docs",
-    "traces",
 }
 LARGEST = 6 * 2**20
 # Third-party data that tests read where they lie; relative to $MOESIM_DATA_DIR.

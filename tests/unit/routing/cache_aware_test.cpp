@@ -103,6 +103,22 @@ TEST_SUITE("routing/cache_aware") {
     }
   }
 
+  TEST_CASE("the defaults fit every k and number of experts, and leave room to promote") {
+    for (const char* name : {"max_rank", "cumulative_threshold", "cache_prior"}) {
+      for (const auto& shape :
+           {std::pair<std::size_t, std::size_t>{1, 16}, {2, 8}, {8, 64}, {16, 64}}) {
+        CAPTURE(name);
+        CAPTURE(shape.first);
+        RoutingContext context;
+        context.shape = {1, 1, shape.second};
+        context.k = shape.first;
+        const auto policy = routing_policy({{"policy", name}}, context);
+        CHECK(policy->looks_at_residency());
+        CHECK(policy->max_experts() == shape.first);
+      }
+    }
+  }
+
   TEST_CASE("parameters out of range are refused with their range") {
     CHECK(message({{"policy", "max_rank"}, {"M", 3}}) ==
           "run.json: /routing/M: expected an integer in [4, 6], got 3");
@@ -112,8 +128,6 @@ TEST_SUITE("routing/cache_aware") {
           "run.json: /routing/keep_top: expected an integer in [0, 4], got 5");
     CHECK(message({{"policy", "cumulative_threshold"}, {"p_thr", 1.5}}) ==
           "run.json: /routing/p_thr: expected a number in [0, 1], got 1.5");
-    CHECK(message({{"policy", "cumulative_threshold"}}, 1) ==
-          "run.json: /routing/keep_top: expected an integer in [0, 1], got 2");
     CHECK(message({{"policy", "cache_prior"}, {"lambda", -0.1}}) ==
           "run.json: /routing/lambda: expected a number in [0, 1], got -0.1");
     CHECK(message({{"policy", "cache_prior"}, {"keep_top", 5}}) ==
