@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
+#include <iostream>
 #include <string>
 
 #include "command.h"
@@ -13,7 +14,10 @@ namespace {
 constexpr int kUserMistake = 2;
 constexpr int kDefect = 70;
 
-void print_error(const std::string& message) {
+void print_error(std::string message) {
+  for (char& c : message) {
+    if (static_cast<unsigned char>(c) < 0x20) c = ' ';  // one line, whatever it quotes
+  }
   std::fprintf(stderr, "sim: error: %s\n", message.c_str());
 }
 
@@ -32,6 +36,9 @@ int main(int argc, char** argv) {
   app.require_subcommand(0, 1);
   try {
     app.parse(argc, argv);
+    if (!std::cout.flush() || std::fflush(stdout) != 0) {
+      throw moesim::UserError("standard output: cannot be written");
+    }
   } catch (const CLI::Success& success) {  // --help
     return app.exit(success);
   } catch (const CLI::ParseError& error) {

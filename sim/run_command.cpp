@@ -3,7 +3,7 @@
 
 #include <iostream>
 #include <memory>
-#include <sstream>
+#include <set>
 
 #include "api/run.h"
 #include "command.h"
@@ -22,14 +22,30 @@ struct RunArguments {
   bool print_config = false;
 };
 
-// Every file is made in memory first and written whole: a failing run leaves nothing behind.
-void write_whole(const std::string& path, const std::string& text) {
-  write_file_atomically(path, [&](std::ostream& out) { out << text; });
-}
+// The files of one run: all of them or none.
+class Outputs {
+ public:
+  void stage(const std::string& path, const std::function<void(std::ostream&)>& write) {
+    if (!paths_.insert(std::filesystem::absolute(path).lexically_normal()).second) {
+      throw user_error(path, "expected a file of its own for each output, got it twice");
+    }
+    files_.push_back(std::make_unique<StagedFile>(path, write));
+  }
+  void commit() {
+    for (const auto& file : files_) file->commit();
+  }
+
+ private:
+  std::set<std::filesystem::path> paths_;
+  std::vector<std::unique_ptr<StagedFile>> files_;
+};
 
 void print_resolved(const ConfigText& config) {
   const auto plan = plan_run(config);
   std::cout << describe_run(*plan).config.dump(2) << "\n";
+  for (const std::string& warning : config.warnings) {
+    std::cerr << "sim: warning: " << warning << "\n";
+  }
 }
 
 void refuse_dash(const char* option, const std::string& path) {
@@ -52,28 +68,29 @@ void run_once(const RunArguments& arguments) {
                      "time to draw");
   }
   const RunReport report = run(config, options);
+  const bool json_on_stdout = arguments.json == "-";
+  const std::string json =
+      result_json(report).dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  Outputs outputs;
   if (!arguments.tokens_csv.empty()) {
-    std::ostringstream csv;
-    write_tokens_csv(report.result, csv);
-    write_whole(arguments.tokens_csv, csv.str());
+    outputs.stage(arguments.tokens_csv,
+                  [&](std::ostream& out) { write_tokens_csv(report.result, out); });
   }
   if (options.timeline != nullptr) {
-    write_file_atomically(arguments.timeline, [&](std::ostream& out) { timeline.write(out); });
+    outputs.stage(arguments.timeline, [&](std::ostream& out) { timeline.write(out); });
   }
-  const bool json_on_stdout = arguments.json == "-";
-  if (!arguments.json.empty()) {
-    const std::string text = result_json(report).dump(2) + "\n";
-    if (json_on_stdout) {
-      std::cout << text;
-    } else {
-      write_whole(arguments.json, text);
+  if (!arguments.json.empty() && !json_on_stdout) {
+    outputs.stage(arguments.json, [&](std::ostream& out) { out << json; });
+  }
+  outputs.commit();
+  if (json_on_stdout) {
+    std::cout << json;
+    for (const std::string& warning : report.result.warnings) {
+      std::cerr << "sim: warning: " << warning << "\n";
     }
+  } else {
+    write_summary(report, std::cout);
   }
-  for (const std::string& warning : report.result.warnings) {
-    if (json_on_stdout) std::cerr << "sim: warning: " << warning << "\n";
-  }
-  if (!json_on_stdout) write_summary(report, std::cout);
-  if (!std::cout.flush()) throw user_error("standard output", "writing failed");
 }
 
 void add_options(CLI::App& target, RunArguments& arguments) {

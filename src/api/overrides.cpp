@@ -18,6 +18,14 @@ struct Override {
   Json value;
 };
 
+// A bare word is a string; it must be text.
+Json checked_word(const std::string& pointer, const std::string& word) {
+  if (Json::parse('"' + word + '"', nullptr, false).is_discarded()) {
+    throw user_error("--set " + pointer, "expected JSON or a word in UTF-8");
+  }
+  return word;
+}
+
 Override parse_override(const std::string& text) {
   const auto equals = text.find('=');
   if (text.empty() || text.front() != '/' || equals == std::string::npos || equals < 2) {
@@ -26,12 +34,12 @@ Override parse_override(const std::string& text) {
   }
   Override result{text.substr(0, equals), nullptr};
   const std::string value = text.substr(equals + 1);
-  result.value = Json::parse(value, nullptr, false);
-  if (result.value.is_discarded()) {
-    const bool meant_json =
-        !value.empty() && (value[0] == '{' || value[0] == '[' || value[0] == '"');
-    if (meant_json) parse_json(value, "--set " + result.pointer);  // throws, with the place
-    result.value = value;
+  const bool meant_json = !value.empty() && std::string("{[\"").find(value[0]) != std::string::npos;
+  if (meant_json) {
+    result.value = parse_json(value, "--set " + result.pointer);
+  } else {
+    result.value = Json::parse(value, nullptr, false);
+    if (result.value.is_discarded()) result.value = checked_word(result.pointer, value);
   }
   return result;
 }
@@ -101,6 +109,7 @@ class Overrider {
     std::vector<std::string> dropped;
     for (const auto& item : parameters.items()) {
       const bool stays = item.key() == "policy" || known.contains(item.key()) ||
+                         from_command_line_.contains(section) ||
                          from_command_line_.contains(section + "/" + item.key());
       if (!stays) dropped.push_back(item.key());
     }

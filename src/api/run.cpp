@@ -55,6 +55,7 @@ void run_passes(RunPlan& plan, const ExecuteOptions& options, ObserverList& obse
   if (options.timeline == nullptr || plan.simulation() == nullptr) {
     runner.run(0, all, observers, false);
   } else {
+    if (plan.config().model) options.timeline->name_layers(plan.config().model->moe_layers);
     const auto range = timeline_passes(plan.schedule(), options.timeline_tokens);
     runner.run(0, range.first, observers, false);
     ObserverList with_timeline = observers;
@@ -96,8 +97,15 @@ RunResult execute(RunPlan& plan, const ExecuteOptions& options) {
   run_passes(plan, options, observers);
   RunResult result = metrics.result();
   if (with_bounds) {
+    const std::string caveat = plan.belady_caveat();
+    auto& warnings = result.warnings;
+    if (!caveat.empty() && std::find(warnings.begin(), warnings.end(), caveat) == warnings.end()) {
+      warnings.push_back(caveat);
+    }
     result.belady_hit_rate = hit_rate(plan.replay_belady(plan.native_accesses()));
-    if (record) {
+    if (plan.is_native()) {
+      result.belady_executed_hit_rate = result.belady_hit_rate;
+    } else if (record) {
       log.finish();
       result.belady_executed_hit_rate = hit_rate(plan.replay_belady(log));
     } else {

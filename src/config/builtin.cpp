@@ -88,7 +88,7 @@ Section open_reference(Section& parent, const std::string& key, const std::strin
     }
     return read_builtin(kind, reference, source);
   }
-  const fs::path path = (base_dir / reference).lexically_normal();
+  const fs::path path = base_dir / reference;
   try {
     require_regular_file(path, path.string());
   } catch (const UserError& error) {

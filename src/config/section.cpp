@@ -13,7 +13,7 @@ namespace {
 // What stands in the file, cut to one short line.
 std::string shown_value(const Json& value) {
   constexpr std::size_t kLongest = 60;
-  std::string text = value.dump();
+  std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
   if (text.size() > kLongest) text = text.substr(0, kLongest) + "...";
   return text;
 }

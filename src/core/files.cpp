@@ -40,56 +40,59 @@ std::string read_text_file(const fs::path& path, const std::string& shown) {
 
 namespace {
 
-// Removes the file unless release() was called.
-class TemporaryFile {
- public:
-  explicit TemporaryFile(fs::path path) : path_(std::move(path)) {}
-  ~TemporaryFile() {
-    std::error_code ignored;
-    if (!released_) fs::remove(path_, ignored);
-  }
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-  [[nodiscard]] const fs::path& path() const { return path_; }
-  void release() { released_ = true; }
-
- private:
-  fs::path path_;
-  bool released_ = false;
-};
+UserError cannot_write(const fs::path& path, const std::string& why) {
+  return user_error(path.string(), "cannot be written: " + why);
+}
 
 }  // namespace
 
-void write_file_atomically(const fs::path& path, const std::function<void(std::ostream&)>& write) {
-  std::error_code status_error;
-  const fs::file_status status = fs::status(path, status_error);
-  if (status_error && status.type() != fs::file_type::not_found) {
-    throw user_error(path.string(), "cannot be written: " + status_error.message());
-  }
+StagedFile::StagedFile(const fs::path& path, const std::function<void(std::ostream&)>& write)
+    : path_(path) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (error && status.type() != fs::file_type::not_found) throw cannot_write(path, error.message());
   if (fs::is_directory(status)) throw user_error(path.string(), "expected a file, got a directory");
-  if (fs::exists(status) &&
-      !fs::is_regular_file(status)) {  // A device or a pipe: nothing to replace.
-    std::ofstream device(path, std::ios::binary);
-    write(device);
-    if (!device.flush()) throw user_error(path.string(), "writing failed");
+  if (fs::exists(status) && !fs::is_regular_file(status)) {
+    direct_ = write;
     return;
   }
-  fs::path temporary_path = path;
-  temporary_path += ".tmp" + std::to_string(::getpid());
-  TemporaryFile temporary(temporary_path);
-  {
-    std::ofstream out(temporary.path(), std::ios::binary | std::ios::trunc);
-    if (!out) {
-      throw user_error(path.string(), std::string("cannot be written: ") + std::strerror(errno));
-    }
-    write(out);
-    out.flush();
-    if (!out) throw user_error(path.string(), "writing failed (is the disk full?)");
+  if (fs::is_symlink(fs::symlink_status(path, error))) path_ = fs::weakly_canonical(path, error);
+  temporary_ = path_;
+  temporary_ += ".tmp" + std::to_string(::getpid());
+  std::ofstream out(temporary_, std::ios::binary | std::ios::trunc);
+  if (!out) {
+    temporary_.clear();
+    throw cannot_write(path, std::strerror(errno));
+  }
+  write(out);
+  out.flush();
+  if (!out) {
+    out.close();
+    fs::remove(temporary_, error);
+    throw cannot_write(path, "writing failed (is the disk full?)");
+  }
+}
+
+StagedFile::~StagedFile() {
+  std::error_code ignored;
+  if (!temporary_.empty()) fs::remove(temporary_, ignored);
+}
+
+void StagedFile::commit() {
+  if (direct_) {
+    std::ofstream device(path_, std::ios::binary);
+    direct_(device);
+    if (!device.flush()) throw cannot_write(path_, "writing failed");
+    return;
   }
   std::error_code error;
-  fs::rename(temporary.path(), path, error);
-  if (error) throw user_error(path.string(), "cannot be written: " + error.message());
-  temporary.release();
+  fs::rename(temporary_, path_, error);
+  if (error) throw cannot_write(path_, error.message());
+  temporary_.clear();
+}
+
+void write_file_atomically(const fs::path& path, const std::function<void(std::ostream&)>& write) {
+  StagedFile(path, write).commit();
 }
 
 std::string sha256_of_file(const fs::path& path) {

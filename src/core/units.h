@@ -45,7 +45,7 @@ constexpr double to_mib(std::uint64_t bytes) {
   return static_cast<double>(bytes) / static_cast<double>(kMiB);
 }
 
-// Time to move `bytes` at `rate`, rounded up so that a transfer is never free.
+// Time to move `bytes` at `rate`, rounded up so that a transfer is never free, and at most 26 days.
 // REQUIRES: rate > 0.
 constexpr Duration transfer_time(std::uint64_t bytes, BytesPerSecond rate) {
   constexpr std::uint64_t kPerSecond = static_cast<std::uint64_t>(std::pico::den);
@@ -55,7 +55,9 @@ constexpr Duration transfer_time(std::uint64_t bytes, BytesPerSecond rate) {
   }
   // 128 bits, which divide far more slowly: 19 MB x 10^12 ps/s already overflows 64.
   const auto numerator = Wide{bytes} * kPerSecond;
-  return Duration{static_cast<std::int64_t>((numerator + rate_bps - 1) / rate_bps)};
+  const Wide picoseconds = (numerator + rate_bps - 1) / rate_bps;
+  constexpr auto kLongest = static_cast<Wide>(std::numeric_limits<std::int64_t>::max() / 4);
+  return Duration{static_cast<std::int64_t>(picoseconds < kLongest ? picoseconds : kLongest)};
 }
 
 }  // namespace moesim

@@ -16,7 +16,7 @@ namespace moesim {
 
 class ComputeAgent {
  public:
-  // `jobs`: how many records to keep; at least the jobs of two passes.
+  // `jobs`: how many records to keep; at least those of one pass and of what is waiting beside it.
   ComputeAgent(EventQueue<SimEvent>& queue, MemoryBus& bus, std::size_t jobs);
 
   // Queues a job, to be filled in before the next start_next(). REQUIRES: it takes time.
@@ -34,7 +34,7 @@ class ComputeAgent {
   [[nodiscard]] const Durations<kTimeParts>& parts() const { return parts_; }
   [[nodiscard]] const JobRecord& job(std::uint32_t id) const { return jobs_[id]; }
   [[nodiscard]] bool idle() const { return !busy_ && first_ == waiting_.size(); }
-  // The stall that ended last, for timelines: empty unless it ended now.
+  // Hears of jobs and stalls as they end; null for nobody.
   void set_observer(RunObserver* observer) { observer_ = observer; }
 
  private:

@@ -31,13 +31,15 @@ TokenGraphOptions graph_options(const SimulationParts& parts, std::size_t slots)
   return {slots, parts.execution.overlap};
 }
 
-// Records of one pass, and of what speculation does beside it. Few, so that they stay in cache.
+// Jobs and reads of one pass, and what speculation may have under way beside it: every expert once,
+// with three reads and an admission. Few without speculation, so that they stay in cache.
 std::size_t record_capacity(const SimulationParts& parts) {
   const RoutingShape shape = parts.session->shape();
   const bool has_prefill = parts.schedule->prefill_tokens > 0;
   const std::size_t slots = has_prefill ? shape.experts : parts.session->routing().max_experts();
   const std::size_t pass = shape.layers * (3 * slots + 4) + 2 * parts.model->num_hidden_layers + 64;
-  return parts.prefetcher->active() ? 4 * pass : pass;
+  if (!parts.prefetcher->active()) return pass;
+  return pass + 4 * shape.layers * shape.experts + 2 * parts.execution.lanes;
 }
 
 FlashPathOptions flash_options(const SimulationParts& parts) {
@@ -117,7 +119,7 @@ void DecodeSimulation::report(const Pass& pass, TimePoint start) {
 }
 
 void DecodeSimulation::drain() {
-  pass_done_ = false;
+  start_ready_tasks();  // jobs that were waiting when the last pass ended
   run_events(queue_, *this, [] { return false; });
   if (!flash_.idle() || !compute_.idle()) {
     throw InvariantError("the run ended with reads or jobs that no event will finish");
@@ -191,6 +193,10 @@ void DecodeSimulation::start_task(std::uint32_t id) {
 void DecodeSimulation::submit(std::uint32_t task, const ComputeCost& cost) {
   record_.compute_bytes += cost.bytes;
   if (cost.fixed + cost.nominal == Duration::zero()) {
+    const TaskKind kind = graph_->task(task).kind;
+    if (kind == TaskKind::kRouter || kind == TaskKind::kHead) {
+      throw InvariantError("a router or a head that takes no time");
+    }
     complete(task, causes_[task], Duration::zero());
     return;
   }
@@ -306,6 +312,7 @@ void DecodeSimulation::finish_transfer(std::uint32_t id) {
                                                       parts_.session->expert_bytes(transfer.key));
     complete(task, ref, flash_.unshared_time(reads));
   }
+  flash_.release(id);
 }
 
 void DecodeSimulation::decide_experts(LayerId layer) {
@@ -351,8 +358,9 @@ void DecodeSimulation::predict(LayerId layer, CauseRef cause) {
     const bool under_way = speculative_transfer_[index(key)] != kNoId;
     if (under_way || !parts_.session->begin_read(key)) continue;
     speculative_bytes_ += bytes;
-    speculative_transfer_[index(key)] =
-        flash_.begin(key, parts_.costs->all_reads(bytes), true, cause);
+    const ReadSizes reads = parts_.costs->all_reads(bytes);
+    record_.flash_bound += flash_.device_time(reads);
+    speculative_transfer_[index(key)] = flash_.begin(key, reads, true, cause);
   }
 }
 

@@ -22,6 +22,9 @@ class EventQueue {
 
   void schedule(Duration delay, const Event& event) {
     if (delay < Duration::zero()) throw InvariantError("event scheduled in the past");
+    if (delay > TimePoint::max() - now_) {
+      throw UserError("the run: expected at most 106 days of simulated time, got more");
+    }
     entries_.push_back({now_ + delay, next_sequence_++, event});
     std::push_heap(entries_.begin(), entries_.end(), &later);
   }

@@ -27,7 +27,10 @@ ExpertSession::ExpertSession(SessionParts parts)
 
 void ExpertSession::begin_pass(const Pass& pass) {
   if (pass.starts_sequence) {
-    if (parts_.reset == CacheReset::kSequence) parts_.cache->reset();
+    if (parts_.reset == CacheReset::kSequence) {
+      waste_all();
+      parts_.cache->reset();
+    }
     parts_.routing->begin_sequence(pass.sequence);
   }
   if (pass.phase == Phase::kDecode) ++decoded_tokens_;
@@ -55,7 +58,7 @@ bool ExpertSession::set_gate(std::size_t token, LayerId layer) {
 // trace without ranks or weights the order is by id.
 void ExpertSession::order_by_weight(const Selection& chosen) {
   by_weight_.assign(chosen.ids.begin(), chosen.ids.end());
-  if (!parts_.trace->ranked() && !gate_.has_logits()) {
+  if (!knows_order()) {
     std::sort(by_weight_.begin(), by_weight_.end());
     return;
   }
@@ -88,7 +91,7 @@ VisitOutcome ExpertSession::decode(const Pass& pass, LayerId layer, std::span<co
 
 VisitOutcome ExpertSession::route(const Pass& pass, LayerId layer) {
   chosen_.clear();
-  parts_.routing->route({pass.first, pass.sequence, layer, gate_}, parts_.cache->view(layer),
+  parts_.routing->route({pass.first, pass.sequence, layer, gate_, pass.phase}, parts_.cache->view(layer),
                         chosen_);
   if (chosen_.ids.empty() || chosen_.ids.size() > parts_.routing->max_experts()) {
     throw InvariantError("a routing policy returned more experts than it declared, or none");
@@ -117,9 +120,28 @@ void ExpertSession::judge_speculation(LayerId layer, const EventOutcome& outcome
     const std::size_t key = index(expert_key(layer, access.expert, shape().experts));
     if (speculative_[key] == 0) continue;
     speculative_[key] = 0;
-    ++(access.kind == AccessKind::kLate ? prefetched_.late : prefetched_.useful);
+    switch (access.kind) {
+      case AccessKind::kHit:
+        ++prefetched_.useful;
+        break;
+      case AccessKind::kLate:
+        ++prefetched_.late;
+        break;
+      case AccessKind::kMiss:  // it had to leave before its turn in this very visit
+        prefetched_.wasted_bytes += parts_.expert_bytes[key];
+        break;
+    }
   }
   count_waste(outcome.evicted);
+}
+
+void ExpertSession::waste_all() {
+  if (prefetched_.issued == 0) return;
+  for (std::size_t key = 0; key < speculative_.size(); ++key) {
+    if (speculative_[key] == 0) continue;
+    speculative_[key] = 0;
+    prefetched_.wasted_bytes += parts_.expert_bytes[key];
+  }
 }
 
 void ExpertSession::count_waste(std::span<const ExpertKey> evicted) {
@@ -135,7 +157,9 @@ VisitOutcome ExpertSession::prefill(const Pass& pass, LayerId layer) {
   std::uint32_t touches = 0;
   for (std::uint32_t token = pass.first; token < pass.first + pass.count; ++token) {
     if (!set_gate(token, layer)) continue;
-    for (const ExpertId expert : gate_.native().ids) {
+    by_weight_.assign(gate_.native().ids.begin(), gate_.native().ids.end());
+    if (!knows_order()) std::sort(by_weight_.begin(), by_weight_.end());
+    for (const ExpertId expert : by_weight_) {
       last_touch_[index(expert)] = touches++;
       ++touch_counts_[index(expert)];
     }

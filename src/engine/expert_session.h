@@ -100,9 +100,12 @@ class ExpertSession {
   // Sets the gate to a cell of the trace; false where the token does not visit the layer.
   bool set_gate(std::size_t token, LayerId layer);
   VisitOutcome route(const Pass& pass, LayerId layer);
+  // False where neither logits nor a ranked recording say which expert of a visit is best.
+  [[nodiscard]] bool knows_order() const { return gate_.has_logits() || parts_.trace->ranked(); }
   void order_by_weight(const Selection& chosen);
   void judge_speculation(LayerId layer, const EventOutcome& outcome);
   void count_waste(std::span<const ExpertKey> evicted);
+  void waste_all();
 
   SessionParts parts_;
   CacheAccounting accounting_;

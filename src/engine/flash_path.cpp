@@ -13,10 +13,12 @@ FlashPath::FlashPath(const FlashSpec& flash, double dma_factor, const FlashPathO
       queue_(queue),
       bus_(bus),
       noise_(Rng::for_component(options.seed, "flash")),
-      transfers_(options.records),
       reads_(options.records),
       lane_reads_(device_.lanes(), kNoId),
-      last_on_lane_(device_.lanes(), kNoId) {}
+      last_on_lane_(device_.lanes(), kNoId) {
+  transfers_.reserve(options.records);
+  free_transfers_.reserve(options.records);
+}
 
 std::uint32_t FlashPath::begin(ExpertKey key, const ReadSizes& reads, bool speculative,
                                CauseRef cause) {
@@ -29,7 +31,13 @@ std::uint32_t FlashPath::begin(ExpertKey key, const ReadSizes& reads, bool specu
   for (std::size_t i = 0; i < reads.count; ++i) transfer.bytes += reads.bytes[i];
   counts_.reads += reads.count;
   counts_.bytes += transfer.bytes;
-  const std::uint32_t id = transfers_.add(transfer);
+  if (free_transfers_.empty()) {
+    free_transfers_.push_back(static_cast<std::uint32_t>(transfers_.size()));
+    transfers_.emplace_back();
+  }
+  const std::uint32_t id = free_transfers_.back();
+  free_transfers_.pop_back();
+  transfers_[id] = transfer;
   for (std::size_t i = 0; i < reads.count; ++i) {
     device_.enqueue({id, reads.bytes[i], speculative});
   }
@@ -39,7 +47,7 @@ std::uint32_t FlashPath::begin(ExpertKey key, const ReadSizes& reads, bool specu
 void FlashPath::demand(std::uint32_t transfer, std::uint32_t task) {
   Transfer& wanted = transfers_[transfer];
   wanted.waiting[wanted.waiting[0] == kNoId ? 0 : 1] = task;
-  device_.promote(transfer);
+  if (wanted.speculative) device_.promote(transfer);
 }
 
 void FlashPath::start_reads() {

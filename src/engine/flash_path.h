@@ -33,7 +33,7 @@ struct Transfer {
 
 struct FlashPathOptions {
   std::size_t lanes = 1;
-  std::size_t records = 1024;  // reads and transfers to keep
+  std::size_t records = 1024;  // reads to remember
   std::size_t experts = 1;     // per layer, to name reads in spans
   double noise_sigma = 0;      // 0: deterministic service
   std::uint64_t seed = 1;
@@ -55,7 +55,10 @@ class FlashPath {
   // The read in service has moved all its bytes. Returns the transfer where this completed it.
   std::optional<std::uint32_t> service_done();
 
+  // Valid from begin() to release().
   [[nodiscard]] const Transfer& transfer(std::uint32_t id) const { return transfers_[id]; }
+  // A complete transfer has been dealt with; its id may be used again.
+  void release(std::uint32_t id) { free_transfers_.push_back(id); }
   [[nodiscard]] const ReadRecord& read(std::uint32_t id) const { return reads_[id]; }
   // Longest time that one of these reads takes when nothing else is going on.
   [[nodiscard]] Duration unshared_time(const ReadSizes& reads) const;
@@ -77,7 +80,8 @@ class FlashPath {
   MemoryBus& bus_;
   Rng noise_;
   RunObserver* observer_ = nullptr;
-  RecordRing<Transfer> transfers_;
+  std::vector<Transfer> transfers_;
+  std::vector<std::uint32_t> free_transfers_;  // places in transfers_
   RecordRing<ReadRecord> reads_;
   std::vector<std::uint32_t> lane_reads_;    // [lanes], id of the read that the lane holds
   std::vector<std::uint32_t> last_on_lane_;  // [lanes], id of the read before it

@@ -42,12 +42,9 @@ bool MemoryBus::finish(const BusDone& event) {
 void MemoryBus::share() {
   const Flow& a = flows_[0];
   const Flow& b = flows_[1];
-  const bool contended = a.active && b.active && a.cap + b.cap > to_integer(total_);
-  std::array<std::uint64_t, 2> rates{a.cap, b.cap};
-  if (contended) {
-    const std::array<std::uint64_t, 2> caps{a.cap, b.cap};
-    max_min_rates(total_, caps, rates);
-  }
+  const std::array<std::uint64_t, 2> caps{a.active ? a.cap : 0, b.active ? b.cap : 0};
+  std::array<std::uint64_t, 2> rates = caps;
+  if (caps[0] + caps[1] > to_integer(total_)) max_min_rates(total_, caps, rates);
   if (a.active) set_rate(BusAgent::kCompute, rates[0]);
   if (b.active) set_rate(BusAgent::kFlash, rates[1]);
 }

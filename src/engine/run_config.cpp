@@ -113,7 +113,7 @@ class ConfigReader {
   WeightBits read_weights() {
     WeightBits bits;
     if (auto section = root_.optional_object("weights")) {
-      constexpr NumberRange kBits{0.0, 32.0, true};
+      constexpr NumberRange kBits{0.5, 32.0};
       bits.expert = section->number_or("expert_bits", bits.expert, kBits);
       bits.dense = section->number_or("dense_bits", bits.dense, kBits);
       bits.kv = section->number_or("kv_bits", bits.kv, kBits);

@@ -68,7 +68,7 @@ struct PassRecord {
   Durations<kTimeParts> parts{};    // sum to end - start
   Durations<kPathParts> path{};     // sum to end - start
   Duration dependency{};            // longest chain with no resource shared
-  Duration flash_bound{};           // device time of this pass's demand reads
+  Duration flash_bound{};           // device time of the reads that began in this pass
   std::uint64_t dram_bytes = 0;     // moved by compute and by flash DMA
   std::uint64_t compute_bytes = 0;  // weight and key-value bytes through the cores
   CacheCounts cache;                // of this pass

@@ -33,7 +33,9 @@ RunPlan::RunPlan(RunConfig config)
       trace_(Trace::open(config_.trace_path, config_.trace_shown)),
       schedule_(make_schedule(trace_, config_.schedule)) {
   check_shapes();
-  choose_gate_and_k();
+  choose_gate();
+  choose_k();
+  check_gate();
   size_experts();
   size_cache();
   build_session();
@@ -58,7 +60,7 @@ void RunPlan::check_shapes() {
 
 // The trace's gate and k drive routing, for they made the recording; the model fills in what the
 // trace does not say.
-void RunPlan::choose_gate_and_k() {
+void RunPlan::choose_gate() {
   if (config_.model) gate_ = config_.model->gate;
   const auto recorded = parse_gate_code(trace_.gate());
   if (recorded && !(config_.model && same_rule(*recorded, gate_.code))) {
@@ -77,6 +79,10 @@ void RunPlan::choose_gate_and_k() {
                       trace_.gate()));
     }
   }
+  if (!recorded && !config_.model) {
+    warnings_.push_back("neither the trace nor a model says which gate the router has: A is assumed "
+                        "(softmax, renormalised over the selected)");
+  }
   const bool has_bias = trace_.has_tensor("selection_bias");
   if (gate_.selection_bias && trace_.has_logits() && !has_bias) {
     warnings_.push_back(
@@ -84,6 +90,9 @@ void RunPlan::choose_gate_and_k() {
         "the native selections are those without it");
   }
   gate_.selection_bias = has_bias;
+}
+
+void RunPlan::choose_k() {
   if (config_.k) {
     k_ = *config_.k;
   } else if (trace_.top_k()) {
@@ -114,6 +123,15 @@ void RunPlan::choose_gate_and_k() {
   }
 }
 
+// A gate that fixes k, or groups that leave too few experts, are the configuration's mistake.
+void RunPlan::check_gate() const {
+  try {
+    Gate(gate_, trace_.shape().experts, k_);
+  } catch (const UserError& error) {
+    throw config_.error("/routing/k", error.what());
+  }
+}
+
 void RunPlan::size_experts() {
   const RoutingShape shape = trace_.shape();
   expert_bytes_.assign(shape.layers * shape.experts, 0);
@@ -123,8 +141,7 @@ void RunPlan::size_experts() {
     if (const auto recorded = trace_.expert_bytes(static_cast<LayerId>(layer))) {
       bytes = *recorded;
     } else if (config_.model) {
-      const auto params = static_cast<double>(config_.model->expert_params());
-      bytes = static_cast<std::uint64_t>(std::llround(params * config_.bits.expert / 8.0));
+      bytes = bytes_of(config_.model->expert_params(), config_.bits.expert);
     } else {
       knows_bytes_ = false;
     }
@@ -148,8 +165,9 @@ void RunPlan::size_cache() {
           fmt::format("expected an integer in [0, {}], got {}", most, *cache.capacity.experts));
     }
   } else if (cache.capacity.fraction) {
+    // The slack undoes the error of a decimal fraction in binary: 0.7 of 1440 is 1008.
     cache_options_.capacity = static_cast<std::uint64_t>(
-        std::floor(*cache.capacity.fraction * static_cast<double>(most)));
+        std::floor(*cache.capacity.fraction * static_cast<double>(most) + 1e-6));
   } else {
     if (!knows_bytes_) {
       throw config_.error("/cache/capacity_mib",
@@ -295,6 +313,11 @@ void RunPlan::build_simulation() {
   simulation_ = std::make_unique<DecodeSimulation>(parts);
 }
 
+std::string RunPlan::belady_caveat() const {
+  const FutureAccesses nothing = empty_future(trace_.shape());
+  return make_eviction(named("belady", "/cache/eviction"), &nothing)->caveat();
+}
+
 std::uint64_t RunPlan::token_cycle_bytes() const {
   std::uint64_t total = 0;
   for (std::size_t layer = 0; layer < trace_.shape().layers; ++layer) {
@@ -306,7 +329,10 @@ std::uint64_t RunPlan::token_cycle_bytes() const {
 std::uint64_t RunPlan::cache_bytes() const {
   const std::size_t partitions =
       cache_options_.scope == CacheScope::kGlobal ? 1 : trace_.shape().layers;
-  if (config_.cache.capacity.mib) return cache_options_.capacity * partitions;
+  const std::uint64_t all =
+      std::accumulate(expert_bytes_.begin(), expert_bytes_.end(), std::uint64_t{0});
+  // No more than there is.
+  if (config_.cache.capacity.mib) return std::min(all, cache_options_.capacity * partitions);
   if (cache_options_.scope == CacheScope::kLayer) {
     std::uint64_t total = 0;
     for (std::size_t layer = 0; layer < partitions; ++layer) {
@@ -315,20 +341,41 @@ std::uint64_t RunPlan::cache_bytes() const {
     return total;
   }
   // A global capacity in experts: counted with the mean size.
-  const std::uint64_t all =
-      std::accumulate(expert_bytes_.begin(), expert_bytes_.end(), std::uint64_t{0});
   return cache_options_.capacity * all / expert_bytes_.size();
 }
 
-void RunPlan::warn_about_traps() {
+// Below one token cycle the experts of a token push each other out before they come round again.
+void RunPlan::warn_about_small_cache() {
   const CacheOptions& cache = cache_options_;
-  if (knows_bytes_ && cache.scope == CacheScope::kGlobal && cache.capacity > 0 &&
-      cache_bytes() < token_cycle_bytes()) {
-    warnings_.push_back(
-        fmt::format("the cache ({:.0f} MiB) is smaller than one token cycle ({:.0f} MiB): "
-                    "a global least-recently-used cache then hits nothing",
-                    to_mib(cache_bytes()), to_mib(token_cycle_bytes())));
+  if (cache.capacity == 0) return;
+  const bool global = cache.scope == CacheScope::kGlobal;
+  const std::size_t visits = global ? trace_.shape().layers : 1;
+  std::uint64_t needed = 0;  // of one token in the first partition, in units of the capacity
+  for (std::size_t layer = 0; layer < visits; ++layer) {
+    needed += k_ * cache.expert_size[layer * trace_.shape().experts];
   }
+  if (cache.capacity >= needed) return;
+  warnings_.push_back(fmt::format(
+      "the cache holds less than one token cycle ({:.0f} % of what one token uses {}): with eviction "
+      "by recency it then hits next to nothing",
+      100.0 * static_cast<double>(cache.capacity) / static_cast<double>(needed),
+      global ? "in all layers" : "per layer"));
+}
+
+// Recorded sizes decide what is read; the kernel rate is that of expert_bits.
+void RunPlan::warn_about_recorded_sizes() {
+  if (!config_.model || !config_.device || !trace_.expert_bytes(LayerId{0})) return;
+  const double bits = 8.0 * static_cast<double>(expert_bytes_[0]) /
+                      static_cast<double>(config_.model->expert_params());
+  if (std::abs(bits / config_.bits.expert - 1) <= 0.1) return;
+  warnings_.push_back(fmt::format("the trace records experts of {:.1f} bits a weight, but weights."
+                                  "expert_bits is {}: their kernel rate is that of the latter",
+                                  bits, config_.bits.expert));
+}
+
+void RunPlan::warn_about_traps() {
+  warn_about_small_cache();
+  warn_about_recorded_sizes();
   if (config_.model && !trace_.model().empty() && trace_.model() != config_.model->name) {
     warnings_.push_back(
         fmt::format("routing was recorded on {}, sizes are those of {}: what follows "

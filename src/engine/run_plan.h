@@ -48,6 +48,10 @@ class RunPlan {
   [[nodiscard]] AccessLog executed_accesses() const;
   // Belady's policy over `log` in this run's cache: the offline bound.
   [[nodiscard]] CacheCounts replay_belady(const AccessLog& log) const;
+  // What that bound does not mean here (unequal sizes); "" where it is exact.
+  [[nodiscard]] std::string belady_caveat() const;
+  // True where the experts that run are always the model's own.
+  [[nodiscard]] bool is_native() const { return config_.routing.json().at("policy") == "top_k"; }
 
   // Bytes of the experts of one token at k per layer: below this a global cache that evicts the
   // least recently used hits nothing.
@@ -57,13 +61,17 @@ class RunPlan {
 
  private:
   void check_shapes();
-  void choose_gate_and_k();
+  void choose_gate();
+  void choose_k();
+  void check_gate() const;
   void size_experts();
   void size_cache();
   void check_routing(const RoutingPolicy& routing) const;
   void build_session();
   void build_simulation();
   void warn_about_traps();
+  void warn_about_small_cache();
+  void warn_about_recorded_sizes();
   [[nodiscard]] std::unique_ptr<RoutingPolicy> make_routing(const Section& section) const;
   [[nodiscard]] std::unique_ptr<EvictionPolicy> make_eviction(const Section& section,
                                                               const FutureAccesses* future) const;

@@ -6,13 +6,12 @@
 #include "core/errors.h"
 
 namespace moesim {
-namespace {
 
 std::uint64_t bytes_of(std::uint64_t params, double bits) {
-  return static_cast<std::uint64_t>(std::llround(static_cast<double>(params) * bits / 8.0));
+  if (params == 0) return 0;
+  const auto bytes = std::llround(static_cast<double>(params) * bits / 8.0);
+  return std::max<std::uint64_t>(1, static_cast<std::uint64_t>(bytes));
 }
-
-}  // namespace
 
 TaskCosts::TaskCosts(const MoeModel& model, const Device& device, const WeightBits& bits,
                      const ExecutionOptions& execution)

@@ -21,6 +21,9 @@ struct WeightBits {
   double kv = 16;
 };
 
+// Bytes of so many parameters, rounded; at least one byte where there are any.
+std::uint64_t bytes_of(std::uint64_t params, double bits);
+
 // How an expert lies in flash: gate, up and down apart (three reads), or one run of bytes.
 enum class ExpertLayout : std::uint8_t { kSlices, kContiguous };
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "core/errors.h"
 
@@ -14,16 +15,21 @@ TokenSchedule make_schedule(const Trace& trace, const ScheduleOptions& options) 
       std::min(trace.shape().tokens, options.max_tokens.value_or(trace.shape().tokens));
   std::size_t decoded = 0;
   std::uint32_t position = 0;
+  bool fresh = false;  // no pass of this sequence yet
   for (std::size_t token = 0; token < tokens; ++token) {
     const std::int32_t sequence = trace.sequence(token);
     const bool starts = token == 0 || trace.sequence(token - 1) != sequence;
-    if (starts) position = 0;
+    if (starts) {
+      position = 0;
+      fresh = true;
+    }
     const Phase phase = trace.phase(token);
     const auto row = static_cast<std::uint32_t>(token);
     if (phase == Phase::kDecode) {
       const bool measured = decoded++ >= options.warmup_tokens;
       ++(measured ? schedule.measured_tokens : schedule.warmup_tokens);
-      schedule.passes.push_back({row, 1, sequence, position, phase, measured, starts});
+      schedule.passes.push_back(
+          {row, 1, sequence, position, phase, measured, std::exchange(fresh, false)});
     } else if (options.prefill == PrefillMode::kWarm) {
       ++schedule.prefill_tokens;
       Pass* last = schedule.passes.empty() ? nullptr : &schedule.passes.back();
@@ -32,7 +38,8 @@ TokenSchedule make_schedule(const Trace& trace, const ScheduleOptions& options) 
       if (continues) {
         ++last->count;
       } else {
-        schedule.passes.push_back({row, 1, sequence, position, phase, false, starts});
+        schedule.passes.push_back(
+            {row, 1, sequence, position, phase, false, std::exchange(fresh, false)});
       }
     }
     ++position;

@@ -57,11 +57,11 @@ using TaskGraph = boost::adjacency_list<boost::vecS, boost::vecS, boost::bidirec
 // REQUIRES: options.slots > 0. Throws InvariantError if the graph had a cycle.
 TaskGraph build_token_graph(const MoeModel& model, const TokenGraphOptions& options);
 
-// Graphviz, one cluster per layer.
+// Graphviz.
 void write_graphviz(const TaskGraph& graph, std::ostream& out);
 
 // The same graph as arrays, for execution: tasks in a topological order, successors one after the
-// other. Tasks of one slot and of one layer can be found without searching.
+// other. Throws InvariantError for a graph with a cycle.
 class CompiledGraph {
  public:
   explicit CompiledGraph(const TaskGraph& graph);

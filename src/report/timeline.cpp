@@ -52,7 +52,7 @@ void Timeline::on_visit(const Pass& /*pass*/, LayerId layer, const VisitOutcome&
   if (missed.empty()) return;
   cache_events_.push_back({{"ph", "i"},
                            {"s", "t"},
-                           {"name", fmt::format("{} miss L{}", missed.size(), index(layer))},
+                           {"name", fmt::format("{} miss L{}", missed.size(), model_layer(layer))},
                            {"cat", "cache"},
                            {"pid", kCache},
                            {"tid", 1},
@@ -96,7 +96,7 @@ void Timeline::on_read(const ReadSpan& read) {
   const std::size_t track = read.lane + 1;
   add({kFlash,
        track,
-       fmt::format("{} L{} E{}", kind, index(read.layer), index(read.expert)),
+       fmt::format("{} L{} E{}", kind, model_layer(read.layer), index(read.expert)),
        kind,
        read.lane_start,
        read.end - read.lane_start,

@@ -13,6 +13,10 @@ namespace moesim {
 
 class Timeline final : public RunObserver {
  public:
+  // Model layers of the MoE layers, so that reads and misses are numbered like everything else;
+  // without them MoE layers are counted from 0.
+  void name_layers(const std::vector<std::size_t>& moe_layers) { moe_layers_ = moe_layers; }
+
   void on_visit(const Pass& pass, LayerId layer, const VisitOutcome& visit, TimePoint at) override;
   void on_pass(const PassRecord& record) override;
   void on_job(const JobSpan& job) override;
@@ -34,6 +38,11 @@ class Timeline final : public RunObserver {
     Json arguments;
   };
   void add(Slice slice) { slices_.push_back(std::move(slice)); }
+  [[nodiscard]] std::size_t model_layer(LayerId layer) const {
+    return index(layer) < moe_layers_.size() ? moe_layers_[index(layer)] : index(layer);
+  }
+
+  std::vector<std::size_t> moe_layers_;
 
   std::vector<Slice> slices_;
   std::vector<Json> cache_events_;

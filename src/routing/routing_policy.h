@@ -31,6 +31,7 @@ struct RouterVisit {
   std::int32_t sequence = 0;
   LayerId layer{};
   Gate& gate;  // set to this visit's logits or recorded ids
+  Phase phase = Phase::kDecode;
 };
 
 class RoutingPolicy {

@@ -81,13 +81,14 @@ class Traces {
   fs::path folder_;
 };
 
-std::unique_ptr<RunPlan> make_plan(const std::string& trace, const char* policy, bool timed) {
+std::unique_ptr<RunPlan> make_plan(const std::string& trace, const char* policy, bool timed,
+                                   const char* layout = "slices") {
   Json root = {{"trace", {{"path", Traces::path(trace)}}},
                {"model", "qwen3-30b-a3b"},
                {"weights", {{"expert_bits", 4.5}, {"dense_bits", 4.5}}},
                {"routing", {{"policy", policy}}},
                {"cache", {{"capacity_fraction", 0.5}}},
-               {"execution", {{"overlap", "expert"}, {"expert_layout", "contiguous"}}}};
+               {"execution", {{"overlap", "expert"}, {"expert_layout", layout}}}};
   if (timed) root["device"] = "oneplus-15r";
   if (std::string(policy) == "cache_prior") root["routing"]["lambda"] = 0.1;
   return plan_run({root, "benchmark", "", {}});
@@ -98,8 +99,8 @@ bool adds_up(const CacheCounts& counts, std::size_t tokens) {
          counts.hits + counts.misses == counts.accesses;
 }
 
-void full_timing(benchmark::State& state, const char* policy) {
-  const auto plan = make_plan("full.safetensors", policy, true);
+void full_timing(benchmark::State& state, const char* policy, const char* layout) {
+  const auto plan = make_plan("full.safetensors", policy, true, layout);
   RunMetrics metrics(*plan, false);
   plan->simulation()->run(0, kTokens, &metrics, false);
   if (!adds_up(metrics.result().cache, kTokens)) state.SkipWithError("wrong counts");
@@ -121,8 +122,10 @@ void without_timing(benchmark::State& state, const char* trace, const char* poli
                           static_cast<std::int64_t>(kTokens * kLayers * kTopK));
 }
 
-BENCHMARK_CAPTURE(full_timing, cache_prior, "cache_prior")->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(full_timing, top_k, "top_k")->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(full_timing, cache_prior, "cache_prior", "slices")->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(full_timing, cache_prior_contiguous, "cache_prior", "contiguous")
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(full_timing, top_k, "top_k", "slices")->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(without_timing, logits_cache_prior, "full.safetensors", "cache_prior")
     ->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(without_timing, logits_top_k, "full.safetensors", "top_k")
