@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <optional>
 #include <set>
 #include <string>
 
@@ -16,35 +15,6 @@ namespace {
 
 constexpr RoutingShape kShape{80, 3, 10};
 constexpr std::size_t kMostPerVisit = 4;
-
-// Tokens that tend to use again what the token before used; where `unions`, one prefill pass per
-// layer comes first.
-std::vector<RecordedVisit> random_visits(std::uint64_t seed, bool unions) {
-  Rng rng(seed);
-  std::vector<RecordedVisit> visits;
-  for (std::size_t layer = 0; unions && layer < kShape.layers; ++layer) {
-    visits.push_back({0, layer_id(layer), {}, true});
-    for (std::size_t e = 0; e < kShape.experts; ++e) {
-      if (rng.below(2) == 0) visits.back().experts.push_back(expert_id(e));
-    }
-  }
-  for (std::size_t token = 1; token <= kShape.tokens; ++token) {
-    for (std::size_t layer = 0; layer < kShape.layers; ++layer) {
-      visits.push_back({static_cast<std::uint32_t>(token), layer_id(layer), {}, false});
-      auto& chosen = visits.back().experts;
-      const std::size_t count = 1 + rng.below(kMostPerVisit);
-      while (chosen.size() < count) {
-        const std::size_t near = token / 10 + rng.below(4);
-        const auto expert =
-            expert_id((rng.below(3) == 0 ? rng.below(kShape.experts) : near) % kShape.experts);
-        if (std::find(chosen.begin(), chosen.end(), expert) == chosen.end()) {
-          chosen.push_back(expert);
-        }
-      }
-    }
-  }
-  return visits;
-}
 
 std::vector<std::uint64_t> random_sizes(std::uint64_t seed, bool equal) {
   Rng rng(seed);
@@ -223,77 +193,10 @@ class CheckedRun {
   std::uint64_t dropped_ = 0;  // by resets
 };
 
-// Belady's algorithm by scanning the accesses of one partition, written down one by one.
-std::uint64_t brute_force_misses(const std::vector<std::size_t>& accesses, std::uint64_t capacity,
-                                 bool bypass) {
-  std::set<std::size_t> held;
-  std::uint64_t misses = 0;
-  for (std::size_t i = 0; i < accesses.size(); ++i) {
-    if (held.contains(accesses[i])) continue;
-    ++misses;
-    const auto distance = [&](std::size_t key) {
-      return std::find(accesses.begin() + static_cast<std::ptrdiff_t>(i) + 1, accesses.end(), key) -
-             accesses.begin();
-    };
-    if (bypass) held.insert(accesses[i]);
-    if (held.size() + (bypass ? 0 : 1) > capacity) {
-      held.erase(*std::max_element(held.begin(), held.end(), [&](std::size_t a, std::size_t b) {
-        return distance(a) < distance(b);
-      }));
-    }
-    if (!bypass) held.insert(accesses[i]);
-  }
-  return misses;
-}
-
-std::uint64_t brute_force_misses(const std::vector<RecordedVisit>& visits, CacheScope scope,
-                                 std::uint64_t capacity, bool bypass) {
-  std::uint64_t misses = 0;
-  const std::size_t partitions = scope == CacheScope::kGlobal ? 1 : kShape.layers;
-  for (std::size_t at = 0; at < partitions; ++at) {
-    std::vector<std::size_t> accesses;
-    for (const RecordedVisit& visit : visits) {
-      if (scope == CacheScope::kLayer && index(visit.layer) != at) continue;
-      for (const ExpertId expert : visit.experts) {
-        accesses.push_back(index(expert_key(visit.layer, expert, kShape.experts)));
-      }
-    }
-    misses += brute_force_misses(accesses, capacity, bypass);
-  }
-  return misses;
-}
-
-// The most hits that any choice of residents gives, with events judged at once: dynamic programming
-// over all sets that fit.
-int most_hits(const std::vector<std::vector<int>>& events, int experts, int capacity) {
-  const std::size_t sets = std::size_t{1} << experts;
-  std::vector<int> best(sets, -1);
-  best[0] = 0;
-  for (const auto& event : events) {
-    unsigned used = 0;
-    for (const int e : event) used |= 1U << e;
-    std::vector<int> next(sets, -1);
-    for (unsigned held = 0; held < sets; ++held) {
-      if (best[held] < 0) continue;
-      const int hits = best[held] + __builtin_popcount(held & used);
-      const unsigned pool = held | used;
-      for (unsigned kept = pool;; kept = (kept - 1) & pool) {
-        if (__builtin_popcount(kept) <= capacity) next[kept] = std::max(next[kept], hits);
-        if (kept == 0) break;
-      }
-    }
-    best = next;
-  }
-  return *std::max_element(best.begin(), best.end());
-}
-
-CacheOptions equal_sizes(CacheScope scope, Accounting accounting, Overflow overflow,
-                         std::uint64_t capacity) {
+CacheOptions equal_sizes(CacheScope scope, std::uint64_t capacity) {
   CacheOptions options;
   options.shape = kShape;
   options.scope = scope;
-  options.accounting = accounting;
-  options.overflow = overflow;
   options.capacity = capacity;
   return options;
 }
@@ -302,7 +205,7 @@ CacheOptions equal_sizes(CacheScope scope, Accounting accounting, Overflow overf
 
 TEST_SUITE("cache properties") {
   TEST_CASE("capacity, counts and residency agree at every step, and a second run is equal") {
-    const auto visits = random_visits(1, true);
+    const auto visits = random_visits(kShape, kMostPerVisit, 1, true);
     for_every_policy_and_rule({0, 2, 7, 16}, [&](const Json& policy, const CacheOptions& options) {
       const CheckedRun first(options, policy, visits, 5);
       const CheckedRun second(options, policy, visits, 5);
@@ -312,7 +215,7 @@ TEST_SUITE("cache properties") {
   }
 
   TEST_CASE("a visit allocates nothing") {
-    const auto visits = random_visits(2, true);
+    const auto visits = random_visits(kShape, kMostPerVisit, 2, true);
     const FutureAccesses future = future_of(visits, kShape);
     for_every_policy_and_rule({3, 8}, [&](const Json& policy, const CacheOptions& options) {
       ExpertCache cache = make_cache(options, policy, &future);
@@ -331,70 +234,13 @@ TEST_SUITE("cache properties") {
     CHECK(allocations() > before);
   }
 
-  TEST_CASE("no policy beats the offline ones where accesses are judged one by one") {
-    for (std::uint64_t seed = 10; seed < 14; ++seed) {
-      const auto visits = random_visits(seed, false);
-      for (const CacheScope scope : {CacheScope::kLayer, CacheScope::kGlobal}) {
-        for (const std::uint64_t capacity : {std::uint64_t{4}, std::uint64_t{7}}) {
-          CAPTURE(seed);
-          CAPTURE(capacity);
-          const auto misses = [&](const std::string& policy, Overflow overflow) {
-            return replay(equal_sizes(scope, Accounting::kAccess, overflow, capacity),
-                          {{"policy", policy}}, visits)
-                .misses;
-          };
-          const std::uint64_t forced = brute_force_misses(visits, scope, capacity, false);
-          const std::uint64_t bypass = brute_force_misses(visits, scope, capacity, true);
-          CHECK(misses("belady", Overflow::kTrim) == forced);
-          CHECK(misses("min_bypass", Overflow::kTrim) == bypass);
-          for (const std::string& policy : Registry<EvictionPolicy>::instance().names()) {
-            CAPTURE(policy);
-            CHECK(misses(policy, Overflow::kTrim) >= bypass);
-            // What is spared to the end of its visit has entered, so nothing is bypassed.
-            CHECK(misses(policy, Overflow::kKeepEvent) >= forced);
-          }
-        }
-      }
-    }
-  }
-
-  TEST_CASE("with events judged at once min_bypass is the optimum over all choices") {
-    Rng rng(21);
-    for (int round = 0; round < 60; ++round) {
-      const int experts = 5;
-      const int capacity = 2 + static_cast<int>(rng.below(2));
-      std::vector<std::vector<int>> events(14);
-      std::vector<RecordedVisit> visits;
-      for (auto& event : events) {
-        event.push_back(static_cast<int>(rng.below(experts)));
-        const int other = static_cast<int>(rng.below(experts));
-        if (other != event[0]) event.push_back(other);
-        visits.push_back(
-            {static_cast<std::uint32_t>(visits.size()), LayerId{}, expert_ids(event), false});
-      }
-      CacheOptions options;
-      options.shape = {events.size(), 1, experts};
-      options.capacity = static_cast<std::uint64_t>(capacity);
-      const auto hits = [&](const char* policy) {
-        return replay(options, {{"policy", policy}}, visits).hits;
-      };
-      const auto most = static_cast<std::uint64_t>(most_hits(events, experts, capacity));
-      CHECK(hits("min_bypass") == most);
-      for (const std::string& policy : Registry<EvictionPolicy>::instance().names()) {
-        CAPTURE(policy);
-        CHECK(hits(policy.c_str()) <= most);
-      }
-    }
-  }
-
   TEST_CASE(
       "LRU holds the most recently touched experts, so a larger cache holds a smaller one's") {
-    const auto visits = random_visits(31, true);
+    const auto visits = random_visits(kShape, kMostPerVisit, 31, true);
     for (const TouchOrder order : {TouchOrder::kDescending, TouchOrder::kAscending}) {
       std::vector<ExpertCache> caches;
       for (std::uint64_t capacity = 1; capacity <= kShape.experts; ++capacity) {
-        CacheOptions options =
-            equal_sizes(CacheScope::kLayer, Accounting::kEvent, Overflow::kTrim, capacity);
+        CacheOptions options = equal_sizes(CacheScope::kLayer, capacity);
         options.touch_order = order;
         caches.push_back(make_cache(options, {{"policy", "lru"}}));
       }
@@ -421,13 +267,12 @@ TEST_SUITE("cache properties") {
   }
 
   TEST_CASE("every resident has a finite score") {
-    const auto visits = random_visits(41, false);
+    const auto visits = random_visits(kShape, kMostPerVisit, 41, false);
     const FutureAccesses future = future_of(visits, kShape);
     for (const std::string& policy : Registry<EvictionPolicy>::instance().names()) {
       CAPTURE(policy);
       ExpertCache cache =
-          make_cache(equal_sizes(CacheScope::kGlobal, Accounting::kEvent, Overflow::kTrim, 12),
-                     {{"policy", policy}}, &future);
+          make_cache(equal_sizes(CacheScope::kGlobal, 12), {{"policy", policy}}, &future);
       for (const RecordedVisit& visit : visits) {
         replay_visit(cache, visit);
         for (std::size_t layer = 0; layer < kShape.layers; ++layer) {

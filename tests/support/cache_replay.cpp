@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/rng.h"
+
 namespace moesim::test {
 
 LayerId layer_id(std::size_t layer) {
@@ -40,6 +42,34 @@ ExpertCache make_cache(CacheOptions options, const Json& policy, const FutureAcc
                         static_cast<std::ptrdiff_t>(sizes.size());
   context.future = future;
   return {std::move(options), make_eviction(policy, context)};
+}
+
+std::vector<RecordedVisit> random_visits(const RoutingShape& shape, std::size_t most_per_visit,
+                                         std::uint64_t seed, bool unions) {
+  Rng rng(seed);
+  std::vector<RecordedVisit> visits;
+  for (std::size_t layer = 0; unions && layer < shape.layers; ++layer) {
+    visits.push_back({0, layer_id(layer), {}, true});
+    for (std::size_t e = 0; e < shape.experts; ++e) {
+      if (rng.below(2) == 0) visits.back().experts.push_back(expert_id(e));
+    }
+  }
+  for (std::size_t token = 1; token <= shape.tokens; ++token) {
+    for (std::size_t layer = 0; layer < shape.layers; ++layer) {
+      visits.push_back({static_cast<std::uint32_t>(token), layer_id(layer), {}, false});
+      auto& chosen = visits.back().experts;
+      const std::size_t count = 1 + rng.below(most_per_visit);
+      while (chosen.size() < count) {
+        const std::size_t near = token / 10 + rng.below(4);
+        const auto expert =
+            expert_id((rng.below(3) == 0 ? rng.below(shape.experts) : near) % shape.experts);
+        if (std::find(chosen.begin(), chosen.end(), expert) == chosen.end()) {
+          chosen.push_back(expert);
+        }
+      }
+    }
+  }
+  return visits;
 }
 
 FutureAccesses future_of(const std::vector<RecordedVisit>& visits, const RoutingShape& shape) {

@@ -36,6 +36,11 @@ std::unique_ptr<EvictionPolicy> make_eviction(const Json& policy, const Eviction
 ExpertCache make_cache(CacheOptions options, const Json& policy,
                        const FutureAccesses* future = nullptr);
 
+// Tokens that tend to use again what the token before used, 1 to `most_per_visit` experts a visit;
+// where `unions`, one prefill pass per layer comes first.
+std::vector<RecordedVisit> random_visits(const RoutingShape& shape, std::size_t most_per_visit,
+                                         std::uint64_t seed, bool unions);
+
 FutureAccesses future_of(const std::vector<RecordedVisit>& visits, const RoutingShape& shape);
 
 EventOutcome replay_visit(ExpertCache& cache, const RecordedVisit& visit);

@@ -1,7 +1,6 @@
 // Least recently used: the resident whose last touch is longest ago leaves. Touches within an event
 // are in its touch order, so with kAfterEvent the residents are the most recently touched experts
 // that fit (cache_aware_routing.md 1.8, the timestamp form).
-#include <algorithm>
 #include <cstddef>
 #include <vector>
 
