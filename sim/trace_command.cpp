@@ -163,6 +163,11 @@ void synthesize(SynthOptions options) {
              data.metadata.at("provenance"));
 }
 
+// CLI11 would wrap a negative number around where it wants an unsigned one.
+std::string negative_number(const std::string& text) {
+  return text.starts_with('-') ? "expected a number >= 0, got " + text : "";
+}
+
 void add_inspect_command(CLI::App& trace) {
   CLI::App& command =
       *trace.add_subcommand("inspect", "show what a trace holds, and how local its routing is");
@@ -188,7 +193,7 @@ void add_synth_command(CLI::App& trace) {
       ->check(CLI::IsMember({"drift", "segments"}))
       ->capture_default_str();
   const auto add = [&command](const char* name, auto& value, const char* text) {
-    command.add_option(name, value, text)->check(CLI::NonNegativeNumber)->capture_default_str();
+    command.add_option(name, value, text)->check(negative_number)->capture_default_str();
   };
   add("--seed", made.seed, "the same seed and options give the same bytes");
   add("--tokens", made.tokens, "tokens of all sequences together");

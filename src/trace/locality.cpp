@@ -152,17 +152,17 @@ HotList hot_list(const DecodeVisits& visits, std::size_t capacity) {
 Locality measure_locality(const DecodeVisits& visits) {
   Locality result;
   result.popularity = popularity(visits);
-  for (const std::size_t lag : {1, 2, 4, 8, 16, 32, 64}) {
+  for (const std::size_t lag : {1U, 2U, 4U, 8U, 16U, 32U, 64U}) {
     result.overlap.push_back(overlap(visits, lag));
   }
   result.reuse = reuse_distances(visits);
-  for (const std::size_t factor : {1, 2, 4}) {
+  for (const std::size_t factor : {1U, 2U, 4U}) {
     result.hot_lists.push_back(hot_list(visits, factor * visits.k()));
   }
-  for (const std::size_t m : {4, 16, 64}) {
+  for (const std::size_t m : {4U, 16U, 64U}) {
     if (const auto routing = segment_routing(visits, m)) result.segment_routing.push_back(*routing);
   }
-  for (const std::size_t rho : {1, 2}) {
+  for (const std::size_t rho : {1U, 2U}) {
     result.segment_caches.push_back(segment_cache(visits, 16, rho * visits.k()));
   }
   return result;

@@ -54,14 +54,13 @@ std::string TensorRule::axes_text() const {
   return text + "]";
 }
 
-std::string TensorRule::place(std::size_t element, std::span<const std::size_t> shape) const {
-  std::string text;
+std::string TensorRule::place(std::size_t element, std::span<const std::size_t> lengths) const {
+  std::vector<std::string> parts;
   for (std::size_t i = axes.size(); i-- > 0;) {
-    const std::string part = fmt::format("{} {}", axis_of(axes[i]).one, element % shape[i]);
-    text = part + (text.empty() ? "]" : ", ") + text;
-    element /= shape[i];
+    parts.push_back(fmt::format("{} {}", axis_of(axes[i]).one, element % lengths[i]));
+    element /= lengths[i];
   }
-  return "[" + text;
+  return fmt::format("[{}]", fmt::join(parts.rbegin(), parts.rend(), ", "));
 }
 
 const std::vector<TensorRule>& tensor_rules() {

@@ -33,7 +33,7 @@ struct TensorRule {
   // "[tokens, layers, experts]".
   [[nodiscard]] std::string axes_text() const;
   // "[token 3, layer 1, expert 5]" of the flattened element.
-  [[nodiscard]] std::string place(std::size_t element, std::span<const std::size_t> shape) const;
+  [[nodiscard]] std::string place(std::size_t element, std::span<const std::size_t> lengths) const;
 };
 
 // All rules, the two main forms first.

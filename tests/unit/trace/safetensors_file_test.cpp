@@ -63,8 +63,9 @@ TEST_SUITE("trace/safetensors_file") {
     CHECK(image == safetensors_image(tensors, {{"a", "1"}, {"b", "2"}}));
     const auto file = SafetensorsFile::from_bytes(image, "f");
     const std::byte* const start = file->find("wide")->bytes.data();  // the widest comes first
-    for (const auto& [name, tensor] : file->tensors()) {
-      CAPTURE(name);
+    for (const auto& entry : file->tensors()) {
+      const SafetensorsTensor& tensor = entry.second;
+      CAPTURE(tensor.name);
       CHECK((tensor.bytes.data() - start) % static_cast<int>(dtype_size(tensor.dtype)) == 0);
     }
     CHECK((image.size() - 8 - 4 - 2 - 3) % 8 == 0);  // where the data begin

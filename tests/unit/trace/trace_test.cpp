@@ -234,7 +234,7 @@ TEST_SUITE("trace/trace") {
 
   TEST_CASE("a value that is not finite is found at every place of a long tensor") {
     std::vector<std::uint16_t> values(10'000, 0x7BFF);  // the largest finite half
-    for (const std::size_t bad : {0, 4095, 4096, 9999}) {
+    for (const std::size_t bad : {0U, 4095U, 4096U, 9999U}) {
       CAPTURE(bad);
       values[bad] = 0x7C01;
       CHECK(contains(
