@@ -21,12 +21,19 @@ class ComputeAgent {
 
   // Queues a job, to be filled in before the next start_next(). REQUIRES: it takes time.
   JobRecord& submit();
+  // Jobs with consecutive ids that ended together.
+  struct Ended {
+    std::uint32_t first = 0;
+    std::uint32_t count = 0;
+  };
   // The fixed part is over. Returns the job where that was all of it.
-  std::optional<std::uint32_t> fixed_done();
-  // The bytes have moved: the job has ended.
-  std::uint32_t bytes_done();
-  // Starts the next job, if there is one. Call after the end of a job has been dealt with, so that
-  // what the end made ready queues behind what was ready before.
+  std::optional<Ended> fixed_done();
+  // The bytes have moved: the jobs under way have ended.
+  Ended bytes_done();
+  // Starts the next job, if there is one. Experts that wait one behind the other run as one flow,
+  // because nothing can come between them and only the last one's end is waited for. Call after the
+  // end of a job has been dealt with, so that what the end made ready queues behind what was ready
+  // before.
   void start_next();
 
   // Starts a new account of time.
@@ -38,7 +45,9 @@ class ComputeAgent {
   void set_observer(RunObserver* observer) { observer_ = observer; }
 
  private:
-  std::uint32_t end_job();
+  Ended end_jobs();
+  [[nodiscard]] bool continues(const JobRecord& first, std::uint32_t id) const;
+  void spread_span(TimePoint now);
   void account(TimePart part, Duration time) { parts_[static_cast<std::size_t>(part)] += time; }
 
   EventQueue<SimEvent>& queue_;
@@ -48,8 +57,10 @@ class ComputeAgent {
   std::vector<std::uint32_t> waiting_;  // job ids, from first_
   std::size_t first_ = 0;
   bool busy_ = false;
-  std::uint32_t current_ = kNoId;
-  std::uint32_t last_ = kNoId;  // the job that ended last
+  std::uint32_t current_ = kNoId;  // the first of the jobs under way
+  std::uint32_t count_ = 1;        // jobs under way, with consecutive ids
+  Duration nominal_{};             // of their bytes together
+  std::uint32_t last_ = kNoId;     // the job that ended last
   TimePoint idle_since_{};
   TimePoint fixed_end_{};
   Durations<kTimeParts> parts_{};

@@ -129,13 +129,13 @@ void DecodeSimulation::drain() {
 void DecodeSimulation::on(const HostDone& event) { flash_.host_done(event.lane); }
 
 void DecodeSimulation::on(const FixedDone& /*event*/) {
-  if (const auto job = compute_.fixed_done()) finish_job(*job);
+  if (const auto ended = compute_.fixed_done()) finish_jobs(*ended);
 }
 
 void DecodeSimulation::on(const BusDone& event) {
   if (!bus_.finish(event)) return;
   if (event.agent == BusAgent::kCompute) {
-    finish_job(compute_.bytes_done());
+    finish_jobs(compute_.bytes_done());
   } else {
     if (const auto transfer = flash_.service_done()) finish_transfer(*transfer);
     start_ready_tasks();
@@ -212,6 +212,8 @@ void DecodeSimulation::submit(std::uint32_t task, const ComputeCost& cost) {
   job.rate = cost.rate;
   job.cause = causes_[task];
   if (what.kind == TaskKind::kExpert || what.kind == TaskKind::kExpertDown) {
+    // With halves apart, the end of each matters: its second half queues from then on.
+    job.merges = parts_.execution.overlap != Overlap::kProjection;
     job.span.has_expert = true;
     job.span.expert =
         static_cast<std::uint32_t>(index(expert_of(slot_of(what)->key, shape_.experts)));
@@ -273,26 +275,27 @@ void DecodeSimulation::complete(std::uint32_t id, CauseRef ref, Duration own_tim
   record_.dependency = finish;
 }
 
+void DecodeSimulation::finish_jobs(const ComputeAgent::Ended& ended) {
+  for (std::uint32_t i = 0; i < ended.count && !pass_done_; ++i) finish_job(ended.first + i);
+  if (!pass_done_) start_ready_tasks();
+}
+
 void DecodeSimulation::finish_job(std::uint32_t id) {
   const JobRecord& job = compute_.job(id);
+  if (job.task == kNoId) return;
   const CauseRef ref{CauseRef::Kind::kJob, id};
-  if (job.task != kNoId) {
-    const TaskKind kind = job.span.kind;
-    const auto layer = static_cast<LayerId>(graph_->task(job.task).layer);
-    if (kind == TaskKind::kRouter) decide_experts(layer);
-    complete(job.task, ref, job.span.fixed + job.nominal);
-    if (kind == TaskKind::kHead) {
-      last_job_ = id;
-      pass_done_ = true;
-      return;
-    }
-    if (kind == TaskKind::kRouter && parts_.prefetcher->active() &&
-        pass_->phase == Phase::kDecode) {
-      while (ready_first_ < ready_.size()) start_task(ready_[ready_first_++]);
-      predict(layer, ref);
-    }
+  const TaskKind kind = job.span.kind;
+  const auto layer = static_cast<LayerId>(graph_->task(job.task).layer);
+  if (kind == TaskKind::kRouter) decide_experts(layer);
+  complete(job.task, ref, job.span.fixed + job.nominal);
+  if (kind == TaskKind::kHead) {
+    last_job_ = id;
+    pass_done_ = true;
+  } else if (kind == TaskKind::kRouter && parts_.prefetcher->active() &&
+             pass_->phase == Phase::kDecode) {
+    while (ready_first_ < ready_.size()) start_task(ready_[ready_first_++]);
+    predict(layer, ref);
   }
-  start_ready_tasks();
 }
 
 void DecodeSimulation::finish_transfer(std::uint32_t id) {

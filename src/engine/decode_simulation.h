@@ -68,6 +68,7 @@ class DecodeSimulation {
   void start_ready_tasks();
   void start_task(std::uint32_t id);
   void complete(std::uint32_t id, CauseRef ref, Duration own_time);
+  void finish_jobs(const ComputeAgent::Ended& ended);
   void finish_job(std::uint32_t job);
   void finish_transfer(std::uint32_t transfer);
   void submit(std::uint32_t task, const ComputeCost& cost);

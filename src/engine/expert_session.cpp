@@ -91,8 +91,8 @@ VisitOutcome ExpertSession::decode(const Pass& pass, LayerId layer, std::span<co
 
 VisitOutcome ExpertSession::route(const Pass& pass, LayerId layer) {
   chosen_.clear();
-  parts_.routing->route({pass.first, pass.sequence, layer, gate_, pass.phase}, parts_.cache->view(layer),
-                        chosen_);
+  parts_.routing->route({pass.first, pass.sequence, layer, gate_, pass.phase},
+                        parts_.cache->view(layer), chosen_);
   if (chosen_.ids.empty() || chosen_.ids.size() > parts_.routing->max_experts()) {
     throw InvariantError("a routing policy returned more experts than it declared, or none");
   }

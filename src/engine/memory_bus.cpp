@@ -42,6 +42,10 @@ bool MemoryBus::finish(const BusDone& event) {
 void MemoryBus::share() {
   const Flow& a = flows_[0];
   const Flow& b = flows_[1];
+  if (!b.active && a.cap <= to_integer(total_)) {  // the usual case: compute alone
+    if (a.active) set_rate(BusAgent::kCompute, a.cap);
+    return;
+  }
   const std::array<std::uint64_t, 2> caps{a.active ? a.cap : 0, b.active ? b.cap : 0};
   std::array<std::uint64_t, 2> rates = caps;
   if (caps[0] + caps[1] > to_integer(total_)) max_min_rates(total_, caps, rates);

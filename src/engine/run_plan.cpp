@@ -80,8 +80,9 @@ void RunPlan::choose_gate() {
     }
   }
   if (!recorded && !config_.model) {
-    warnings_.push_back("neither the trace nor a model says which gate the router has: A is assumed "
-                        "(softmax, renormalised over the selected)");
+    warnings_.push_back(
+        "neither the trace nor a model says which gate the router has: A is assumed "
+        "(softmax, renormalised over the selected)");
   }
   const bool has_bias = trace_.has_tensor("selection_bias");
   if (gate_.selection_bias && trace_.has_logits() && !has_bias) {
@@ -355,11 +356,12 @@ void RunPlan::warn_about_small_cache() {
     needed += k_ * cache.expert_size[layer * trace_.shape().experts];
   }
   if (cache.capacity >= needed) return;
-  warnings_.push_back(fmt::format(
-      "the cache holds less than one token cycle ({:.0f} % of what one token uses {}): with eviction "
-      "by recency it then hits next to nothing",
-      100.0 * static_cast<double>(cache.capacity) / static_cast<double>(needed),
-      global ? "in all layers" : "per layer"));
+  warnings_.push_back(
+      fmt::format("the cache holds less than one token cycle ({:.0f} % of what one token uses {}): "
+                  "with eviction "
+                  "by recency it then hits next to nothing",
+                  100.0 * static_cast<double>(cache.capacity) / static_cast<double>(needed),
+                  global ? "in all layers" : "per layer"));
 }
 
 // Recorded sizes decide what is read; the kernel rate is that of expert_bits.
@@ -368,9 +370,10 @@ void RunPlan::warn_about_recorded_sizes() {
   const double bits = 8.0 * static_cast<double>(expert_bytes_[0]) /
                       static_cast<double>(config_.model->expert_params());
   if (std::abs(bits / config_.bits.expert - 1) <= 0.1) return;
-  warnings_.push_back(fmt::format("the trace records experts of {:.1f} bits a weight, but weights."
-                                  "expert_bits is {}: their kernel rate is that of the latter",
-                                  bits, config_.bits.expert));
+  warnings_.push_back(
+      fmt::format("the trace records experts of {:.1f} bits a weight, but weights."
+                  "expert_bits is {}: their kernel rate is that of the latter",
+                  bits, config_.bits.expert));
 }
 
 void RunPlan::warn_about_traps() {

@@ -31,7 +31,7 @@ double sum_of(std::span<const double> values) {
 template <class Score>
 std::size_t count_before(std::span<const Score> scores, std::size_t at) {
   const Score score = scores[at];
-  std::size_t count = 0;
+  std::uint32_t count = 0;
   for (std::size_t i = 0; i < at; ++i) count += scores[i] >= score ? 1 : 0;
   for (std::size_t i = at + 1; i < scores.size(); ++i) count += scores[i] > score ? 1 : 0;
   return count;
@@ -79,6 +79,8 @@ Gate::Gate(const GateSpec& spec, std::size_t experts, std::size_t k)
   ranking_.resize(experts);
   scores_.resize(experts);
   probabilities_.resize(experts);
+  exponentials_.resize(experts);
+  exponential_visits_.resize(experts);
   if (spec.code == GateCode::kD && spec.n_group > 1) {
     group_scores_.resize(spec.n_group);
     kept_groups_.resize(spec.topk_group);
@@ -119,6 +121,8 @@ void Gate::start_visit() {
   native_ready_ = false;
   scores_ready_ = false;
   probabilities_ready_ = false;
+  logit_range_ready_ = false;
+  ++visit_;
 }
 
 void Gate::set_logits(std::span<const float> logits, std::span<const float> selection_bias) {
@@ -241,7 +245,11 @@ double Gate::ranking_range() {
 }
 
 double Gate::logit_range() {
-  return largest_logit() - static_cast<double>(as_array(logits_).minCoeff());
+  if (!logit_range_ready_) {
+    logit_range_ = largest_logit() - static_cast<double>(as_array(logits_).minCoeff());
+    logit_range_ready_ = true;
+  }
+  return logit_range_;
 }
 
 std::size_t Gate::rank(ExpertId expert) {
@@ -265,7 +273,7 @@ std::span<const double> Gate::probabilities() {
 double Gate::relative_probability(ExpertId expert) {
   if (scores_all() || scores_ready_) return scores()[index(expert)];
   if (spec_.code == GateCode::kE) return 1.0 / (1.0 + std::exp(-logit(expert)));
-  return std::exp(logit(expert) - largest_logit());
+  return exponential(expert);
 }
 
 double Gate::total_relative_probability() {

@@ -97,7 +97,9 @@ class Gate {
   // Scales to the sum `sum_to`; equal shares where every value has underflowed.
   static void spread(std::span<double> values, double sum_to);
   void scale_scores(std::span<const ExpertId> ids, double factor, std::span<double> weights);
-  void restricted_softmax(std::span<const ExpertId> ids, std::span<double> weights) const;
+  void restricted_softmax(std::span<const ExpertId> ids, std::span<double> weights);
+  // exp(logit - largest), computed once per visit for the experts that are asked for.
+  double exponential(ExpertId expert);
   void sparse_mixer(std::span<const ExpertId> ids, std::span<double> weights) const;
   void recorded_weights(std::span<const ExpertId> ids, std::span<double> weights) const;
 
@@ -110,12 +112,17 @@ class Gate {
   bool native_ready_ = false;
   bool scores_ready_ = false;
   bool probabilities_ready_ = false;
+  bool logit_range_ready_ = false;
   double scores_sum_ = 0;
-  std::vector<double> ranking_;             // [experts]
-  std::vector<double> scores_;              // [experts]
-  std::vector<double> probabilities_;       // [experts]
-  std::vector<double> group_scores_;        // [n_group]
-  std::vector<std::uint16_t> kept_groups_;  // [topk_group]
+  double logit_range_ = 0;
+  std::uint32_t visit_ = 0;           // counts visits, to tell which exponentials are of this one
+  std::vector<double> exponentials_;  // [experts]
+  std::vector<std::uint32_t> exponential_visits_;  // [experts]
+  std::vector<double> ranking_;                    // [experts]
+  std::vector<double> scores_;                     // [experts]
+  std::vector<double> probabilities_;              // [experts]
+  std::vector<double> group_scores_;               // [n_group]
+  std::vector<std::uint16_t> kept_groups_;         // [topk_group]
   Selection native_;
 };
 

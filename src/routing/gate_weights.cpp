@@ -56,10 +56,17 @@ void Gate::scale_scores(std::span<const ExpertId> ids, double factor, std::span<
 
 // Numerators only. Shifted by the largest logit of `ids`, so that one of them is 1 however far the
 // selection lies below the best expert.
-void Gate::restricted_softmax(std::span<const ExpertId> ids, std::span<double> weights) const {
-  double largest = -std::numeric_limits<double>::infinity();
-  for (const ExpertId id : ids) largest = std::max(largest, logit(id));
-  for (std::size_t i = 0; i < ids.size(); ++i) weights[i] = std::exp(logit(ids[i]) - largest);
+void Gate::restricted_softmax(std::span<const ExpertId> ids, std::span<double> weights) {
+  for (std::size_t i = 0; i < ids.size(); ++i) weights[i] = exponential(ids[i]);
+}
+
+double Gate::exponential(ExpertId expert) {
+  const std::size_t e = index(expert);
+  if (exponential_visits_[e] != visit_) {
+    exponential_visits_[e] = visit_;
+    exponentials_[e] = std::exp(logit(expert) - largest_logit());
+  }
+  return exponentials_[e];
 }
 
 // Each weight is a softmax at ids[i] over the experts within a relative band below it, those chosen

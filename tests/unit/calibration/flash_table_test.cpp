@@ -45,9 +45,9 @@ TEST_SUITE("calibration/flash_table") {
   TEST_CASE("numbers are whole fields in their range") {
     const std::string header = "read_kib,lanes,mib_per_s\n128,2,900\n";
     CHECK(error_of(header + "0,2,900\n") ==
-          "t.csv:3: read_kib: expected a number in (0, 1073741824], got \"0\"");
+          "t.csv:3: read_kib: expected a number in [0.0009765625, 1073741824], got \"0\"");
     CHECK(error_of(header + "128k,2,900\n") ==
-          "t.csv:3: read_kib: expected a number in (0, 1073741824], got \"128k\"");
+          "t.csv:3: read_kib: expected a number in [0.0009765625, 1073741824], got \"128k\"");
     CHECK(error_of(header + "128,1.5,900\n") ==
           "t.csv:3: lanes: expected a whole number, a number in [1, 4096], got \"1.5\"");
     CHECK(error_of(header + "128,2,nan\n") ==

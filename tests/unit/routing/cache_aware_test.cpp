@@ -113,7 +113,10 @@ TEST_SUITE("routing/cache_aware") {
         context.shape = {1, 1, shape.second};
         context.k = shape.first;
         const auto policy = routing_policy({{"policy", name}}, context);
-        CHECK(policy->looks_at_residency());
+        // With k = 16 the usual window of 12 ranks cannot be; it is then k, the model's own
+        // routing.
+        const bool no_window = std::string(name) == "max_rank" && shape.first > 12;
+        CHECK(policy->looks_at_residency() == !no_window);
         CHECK(policy->max_experts() == shape.first);
       }
     }
