@@ -25,8 +25,8 @@ void print_error(std::string message) {
 
 int main(int argc, char** argv) {
   CLI::App app("moesim: simulates memory-constrained decoding of mixture-of-experts models", "sim");
-  app.set_version_flag("--version",
-                       std::string("sim ") + moesim::kVersion + " (" + moesim::kCommit + ")");
+  app.set_version_flag("--version", std::string("sim ") + moesim::program_version() + " (" +
+                                        moesim::program_commit() + ")");
   moesim::cli::add_run_command(app);
   moesim::cli::add_list_command(app);
   moesim::cli::add_graph_command(app);

@@ -23,6 +23,8 @@ class ResidencyView {
   [[nodiscard]] bool resident(ExpertId expert) const {
     return states_[index(expert)] == Residency::kResident;
   }
+  // Which of the 64 experts from `base` on are resident: bit i is base + i.
+  [[nodiscard]] std::uint64_t resident_word(std::size_t base) const;
   // Under way from flash: a router must not count on it yet.
   [[nodiscard]] bool in_flight(ExpertId expert) const {
     return states_[index(expert)] == Residency::kInFlight;

@@ -3,7 +3,7 @@
 
 namespace moesim {
 
-extern const char* const kVersion;  // "0.1.0"
-extern const char* const kCommit;   // short commit hash; "unknown" outside a checkout
+const char* program_version();  // "0.1.0"
+const char* program_commit();   // short commit hash; "unknown" outside a checkout
 
 }  // namespace moesim

@@ -125,7 +125,7 @@ Json result_json(const RunReport& report) {
   const RunResult& result = report.result;
   Json json;
   json["schema"] = "moesim.result/1";
-  json["program"] = {{"version", kVersion}, {"commit", kCommit}};
+  json["program"] = {{"version", program_version()}, {"commit", program_commit()}};
   json["config"] = report.facts.config;
   json["inputs"] = Json::array();
   for (const RunReport::Input& input : report.inputs) {

@@ -117,14 +117,18 @@ class CachePrior final : public RoutingPolicy {
   void offer_residents(Gate& gate, const ResidencyView& residency) {
     const double to_beat = best_.entries().back().score;
     const double slack = kRounding * (std::abs(to_beat) + bias_);
-    const ExpertId last = gate.native().ids.back();
-    const double last_score = gate.ranking_score(last);
-    gate.for_each_ranked_at_least(to_beat - bias_ - slack, [&](ExpertId id) {
-      if (!residency.resident(id)) return;
-      const double score = gate.ranking_score(id);
-      const bool is_native = score > last_score || (score == last_score && id <= last);
-      if (!is_native) best_.offer({score + bias_, id, k_});
-    });
+    const double bound = to_beat - bias_ - slack;
+    for (std::size_t base = 0; base < gate.experts(); base += 64) {
+      std::uint64_t word = residency.resident_word(base) & gate.ranked_at_least(bound, base);
+      for (const ExpertId id : gate.native().ids) {
+        const std::size_t place = index(id) - base;  // far beyond 64 for those of other words
+        word &= place < 64 ? ~(std::uint64_t{1} << place) : ~std::uint64_t{0};
+      }
+      for_each_bit(word, base, [&](std::size_t e) {
+        const auto id = static_cast<ExpertId>(e);
+        best_.offer({gate.ranking_score(id) + bias_, id, k_});
+      });
+    }
   }
 
   void arrange(Gate& gate, Selection& chosen) const {

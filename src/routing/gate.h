@@ -54,15 +54,10 @@ class Gate {
   double ranking_score(ExpertId expert) {
     return ranks_by_logits() ? logits_[index(expert)] : ranking()[index(expert)];
   }
-  // Calls found(expert) for each expert that has at least this ranking score, ids increasing.
-  template <class Found>
-  void for_each_ranked_at_least(double bound, Found&& found) {
-    const auto give = [&](std::size_t e) { found(static_cast<ExpertId>(e)); };
-    if (ranks_by_logits()) {
-      for_each_at_least(logits_, not_below(bound), give);
-    } else {
-      for_each_at_least(ranking(), bound, give);
-    }
+  // Which of the 64 experts from `base` on have at least this ranking score: bit i is base + i.
+  std::uint64_t ranked_at_least(double bound, std::size_t base) {
+    return ranks_by_logits() ? word_at_least(logits_, not_below(bound), base)
+                             : word_at_least(ranking(), bound, base);
   }
   // Largest minus smallest finite ranking().
   double ranking_range();

@@ -2,6 +2,7 @@
 #include "api/run.h"
 
 #include "core/rng.h"
+#include "metrics/run_metrics.h"
 #include "support/allocation_counter.h"
 #include "support/scenario.h"
 
@@ -31,6 +32,12 @@ Json random_config(Rng& rng, const Json& base) {
                          {"threads", 1 + rng.below(6)},
                          {"expert_layout", rng.below(2) == 0 ? "slices" : "contiguous"},
                          {"service_noise", rng.below(2) == 1}};
+  config["cache"]["reset"] = rng.below(2) == 0 ? "never" : "sequence";
+  const bool has_future =
+      config["routing"]["policy"] == "top_k" || config["routing"]["policy"] == "odp";
+  if (has_future && rng.below(2) == 1) {
+    config["prefetch"] = {{"policy", "oracle"}, {"distance", 1 + rng.below(6)}};
+  }
   return config;
 }
 
@@ -63,6 +70,7 @@ class PassChecker final : public RunObserver {
     if (path != wall) ++broken_paths;
     if (record.dependency > wall) ++impossible_dependency;
     if (record.flash_bound > wall) ++impossible_flash;
+    flash_bytes += record.flash.bytes;
     if (record.cache.hits + record.cache.misses != record.cache.accesses) ++broken_counts;
   }
 
@@ -73,6 +81,7 @@ class PassChecker final : public RunObserver {
   std::size_t impossible_dependency = 0;
   std::size_t impossible_flash = 0;
   std::size_t broken_counts = 0;
+  std::uint64_t flash_bytes = 0;
 
  private:
   const RunPlan& plan_;
@@ -110,13 +119,19 @@ TEST_SUITE("property/run") {
       CHECK(checker.broken_parts == 0);
       CHECK(checker.broken_paths == 0);
       CHECK(checker.broken_counts == 0);
+      const std::uint64_t ahead_of_demand = plan->session().prefetched().issued;
       if (scenario.config["execution"]["service_noise"] == false) {
         CHECK(checker.impossible_dependency == 0);
-        CHECK(checker.impossible_flash == 0);
+        // What is read ahead in one pass may be served in the next.
+        if (ahead_of_demand == 0) CHECK(checker.impossible_flash == 0);
       }
-      // Without prefetch the flash delivers what was missed, and nothing else.
-      CHECK(plan->session().accounting().counts().demand_bytes ==
-            plan->session().accounting().counts().misses * plan->expert_bytes()[0]);
+      // The flash delivers what was missed and what was read ahead, and nothing else.
+      const CacheCounts& counts = plan->session().accounting().counts();
+      const PrefetchCounts& ahead = plan->session().prefetched();
+      CHECK(counts.demand_bytes == (counts.misses - counts.late) * plan->expert_bytes()[0]);
+      CHECK(checker.flash_bytes == counts.demand_bytes + ahead.issued_bytes);
+      CHECK(ahead.useful + ahead.late + ahead.wasted_bytes / plan->expert_bytes()[0] <=
+            ahead.issued);
     }
   }
 
@@ -134,6 +149,7 @@ TEST_SUITE("property/run") {
     for (std::uint64_t round = 0; round < 10; ++round) {
       Scenario scenario(with_prefill(random_logits({40, 4, 16}, 4, round)));
       scenario.config = random_config(rng, scenario.config);
+      scenario.config.erase("prefetch");
       Json timed = result_json(scenario.run());
       scenario.config["device"] = nullptr;
       Json replayed = result_json(scenario.run());
@@ -152,6 +168,7 @@ TEST_SUITE("property/run") {
       scenario.config = random_config(rng, scenario.config);
       scenario.config["execution"]["overlap"] = "none";
       scenario.config["execution"]["service_noise"] = false;
+      scenario.config.erase("prefetch");
       const Duration slow = scenario.run().result.time->wall;
       scenario.config["device"]["flash"]["bw_gbps"] = 2.0;
       CHECK(scenario.run().result.time->wall <= slow);
@@ -222,9 +239,22 @@ TEST_SUITE("property/run") {
       if (std::string(policy) == "max_rank") scenario.config["routing"]["M"] = 6;
       scenario.config["execution"]["overlap"] = "expert";
       const auto plan = scenario.plan();
-      plan->simulation()->run(0, 400, nullptr, false);
+      RunMetrics metrics(*plan, false);
+      plan->simulation()->run(0, 400, &metrics, false);
       const std::size_t before = allocations();
-      plan->simulation()->run(400, 1400, nullptr, false);
+      plan->simulation()->run(400, 1400, &metrics, false);
+      CHECK(allocations() - before == 0);
+    }
+    for (const char* eviction : {"lfu", "belady", "min_bypass"}) {
+      CAPTURE(eviction);
+      Scenario scenario(1400, 7);
+      scenario.config["cache"] = {{"capacity_experts", 6}, {"eviction", {{"policy", eviction}}}};
+      scenario.config["prefetch"] = {{"policy", "oracle"}, {"distance", 2}};
+      const auto plan = scenario.plan();
+      RunMetrics metrics(*plan, false);
+      plan->simulation()->run(0, 400, &metrics, false);
+      const std::size_t before = allocations();
+      plan->simulation()->run(400, 1400, &metrics, false);
       CHECK(allocations() - before == 0);
     }
   }

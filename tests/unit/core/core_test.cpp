@@ -42,18 +42,41 @@ TEST_SUITE("core") {
     CHECK(a.next() == b.next());
   }
 
-  TEST_CASE("top-k equals a stable sort, ties to the lower index") {
+  template <class Score>
+  void check_top_k() {
     Rng rng(3);
-    for (int round = 0; round < 200; ++round) {
-      std::vector<float> scores(1 + rng.below(40));
-      for (float& s : scores) s = static_cast<float>(rng.below(12));
+    for (int round = 0; round < 600; ++round) {
+      std::vector<Score> scores(1 + rng.below(300));
+      const std::uint64_t levels = round % 3 == 0 ? 4 : 1000;  // many ties, or few
+      for (Score& s : scores) s = static_cast<Score>(rng.below(levels)) - 2;
       std::vector<std::uint16_t> order(scores.size());
       std::iota(order.begin(), order.end(), std::uint16_t{0});
       std::stable_sort(order.begin(), order.end(),
                        [&](auto a, auto b) { return scores[a] > scores[b]; });
-      std::vector<std::uint16_t> best(rng.below(scores.size() + 1));
-      select_top_k(std::span<const float>(scores), std::span(best));
+      std::vector<std::uint16_t> best(rng.below(std::min<std::size_t>(scores.size(), 24) + 1));
+      select_top_k(std::span<const Score>(scores), std::span(best));
       REQUIRE(std::equal(best.begin(), best.end(), order.begin()));
+    }
+  }
+
+  TEST_CASE("top-k equals a stable sort, ties to the lower index") {
+    check_top_k<float>();
+    check_top_k<double>();
+    check_top_k<std::int32_t>();
+  }
+
+  TEST_CASE("the scores that reach a bound, as bits") {
+    Rng rng(4);
+    for (int round = 0; round < 200; ++round) {
+      std::vector<float> scores(1 + rng.below(200));
+      for (float& s : scores) s = static_cast<float>(rng.below(10));
+      for (std::size_t base = 0; base < scores.size(); base += 64) {
+        const std::uint64_t word = word_at_least(std::span<const float>(scores), 6.0F, base);
+        for (std::size_t i = 0; i < 64; ++i) {
+          const bool reaches = base + i < scores.size() && scores[base + i] >= 6;
+          REQUIRE(((word >> i) & 1U) == (reaches ? 1U : 0U));
+        }
+      }
     }
   }
 

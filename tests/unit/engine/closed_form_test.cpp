@@ -1,5 +1,6 @@
 // Times that can be written down: one token on a cold cache through one lane, and decoding in which
 // everything is there.
+#include <algorithm>
 #include <cmath>
 
 #include "support/scenario.h"
@@ -86,6 +87,42 @@ TEST_SUITE("engine/closed_form") {
     // Half the threads: half the kernel rate.
     scenario.config["execution"]["threads"] = 2;
     CHECK(scenario.run().result.time->parts[0] == slow);
+  }
+
+  TEST_CASE("one miss and three hits: what each overlap hides") {
+    // The second token repeats the first but for one expert of the first layer.
+    TraceData trace = random_logits({1, 4, 16}, 4, 3);
+    const std::vector<float> first = trace.logits;
+    trace.logits.insert(trace.logits.end(), first.begin(), first.end());
+    trace.shape.tokens = 2;
+    const auto row = trace.logits.begin() + 64;
+    *std::min_element(row, row + 16) = *std::max_element(row, row + 16) + 1;
+    Scenario scenario(trace);
+    scenario.config["trace"]["warmup_tokens"] = 1;
+    scenario.config["cache"] = {{"capacity_experts", 16}};
+    scenario.config["execution"]["lanes"] = 3;
+    const SmallBytes b;
+    const std::uint64_t slice = b.expert / 3;
+    const Duration expert = at_dram_rate(b.expert);
+    // Three lanes spend their host delay together; the device serves one slice after the other.
+    const Duration device = from_us(10) + transfer_time(slice, to_rate(1.0));
+    const Duration all_slices = from_us(100) + 3 * device;
+    const Duration computed = dense_time(1) + 16 * expert + admission();
+    const auto wall = [&](const char* overlap) {
+      scenario.config["execution"]["overlap"] = overlap;
+      const RunReport report = scenario.run();
+      CHECK(report.result.cache.misses == 1);
+      return report.result.time->wall;
+    };
+    CHECK(wall("none") == computed + all_slices);
+    // The three resident experts run meanwhile, and flash takes its share of DRAM from them: with
+    // 1 of 20 GB/s, what they lose is what flash moves while they run.
+    const Duration hidden = wall("none") - wall("expert");
+    CHECK(hidden > Duration{0});
+    CHECK(hidden <= 3 * expert);
+    CHECK(to_us(hidden) == doctest::Approx(to_us(3 * expert)).epsilon(0.08));
+    // Gate and up are there one slice earlier, so their product is hidden too, but for the last.
+    CHECK(wall("projection") < wall("expert"));
   }
 
   TEST_CASE("a cache of capacity 0 reads every expert and admits none") {
