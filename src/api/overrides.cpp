@@ -72,7 +72,7 @@ class Overrider {
   void apply(const Override& change) {
     const Json::json_pointer pointer = checked_pointer(change.pointer);
     const std::string parent = change.pointer.substr(0, change.pointer.rfind('/'));
-    const std::string key = pointer.back();
+    const std::string& key = pointer.back();
     if (key == "policy") drop_foreign_parameters(parent, change.value);
     if (parent == "/cache" && key.rfind("capacity_", 0) == 0 && root_.contains("cache")) {
       for (const char* other : {"capacity_experts", "capacity_fraction", "capacity_mib"}) {
@@ -87,7 +87,7 @@ class Overrider {
   // Every step but the last must be an object or missing.
   Json::json_pointer checked_pointer(const std::string& text) const {
     try {
-      const Json::json_pointer pointer(text);
+      Json::json_pointer pointer(text);
       for (auto above = pointer.parent_pointer();; above = above.parent_pointer()) {
         if (root_.contains(above) && !root_.at(above).is_object()) {
           throw user_error("--set " + text, "expected an object at " + above.to_string() +

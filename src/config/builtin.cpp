@@ -36,9 +36,9 @@ fs::path builtin_folder() {
   }
   std::error_code unknown;
   const fs::path program = fs::read_symlink("/proc/self/exe", unknown);
-  const fs::path installed = program.parent_path().parent_path() / "share/moesim/configs";
+  fs::path installed = program.parent_path().parent_path() / "share/moesim/configs";
   if (!unknown && fs::is_directory(installed)) return installed;
-  const fs::path source_tree = MOESIM_DEFAULT_CONFIG_DIR;
+  fs::path source_tree = MOESIM_DEFAULT_CONFIG_DIR;
   if (fs::is_directory(source_tree)) return source_tree;
   throw user_error(installed.string(),
                    "no such folder; set MOESIM_CONFIG_DIR to the configs folder");

@@ -156,32 +156,61 @@ const DecodeSimulation::Slot* DecodeSimulation::slot_of(const Task& task) const 
   return task.slot < slots_.size() ? &slots_[task.slot] : nullptr;
 }
 
-void DecodeSimulation::start_task(std::uint32_t id) {
-  const Task& task = graph_->task(id);
+bool DecodeSimulation::takes_no_time(const Task& task) const {
   switch (task.kind) {
     case TaskKind::kFetched:
     case TaskKind::kCombine:
-      complete(id, causes_[id], Duration::zero());
-      return;
+      return true;
     case TaskKind::kFetch:
     case TaskKind::kFetchDown:
     case TaskKind::kAdmit:
+      return task.slot >= slots_.size() || slots_[task.slot].kind == AccessKind::kHit;
+    case TaskKind::kExpert:
+    case TaskKind::kExpertDown:
+      return task.slot >= slots_.size();
+    default:
+      return false;
+  }
+}
+
+// Most tasks of a token are such; following them here spares a turn through the ready list each.
+void DecodeSimulation::pass_over(std::uint32_t id) {
+  for (;;) {
+    const std::uint32_t first = graph_->first_successor(id);
+    if (graph_->end_successor(id) != first + 1) {
+      complete(id, causes_[id], Duration::zero());
+      return;
+    }
+    const std::uint32_t next = graph_->successors()[first];
+    dependency_finish_[next] = std::max(dependency_finish_[next], dependency_finish_[id]);
+    causes_[next] = causes_[id];
+    if (--pending_[next] > 0) return;
+    if (!takes_no_time(graph_->task(next))) {
+      ready_.push_back(next);
+      return;
+    }
+    id = next;
+  }
+}
+
+void DecodeSimulation::start_task(std::uint32_t id) {
+  const Task& task = graph_->task(id);
+  if (takes_no_time(task)) {
+    pass_over(id);
+    return;
+  }
+  switch (task.kind) {
+    case TaskKind::kFetch:
+    case TaskKind::kFetchDown:
+      start_fetch(id, *slot_of(task));
+      return;
+    case TaskKind::kAdmit:
+      submit_admission(id, slot_of(task)->key, false, causes_[id]);
+      return;
     case TaskKind::kExpert:
     case TaskKind::kExpertDown: {
-      const Slot* slot = slot_of(task);
-      if (slot == nullptr) {
-        complete(id, causes_[id], Duration::zero());
-      } else if (task.kind == TaskKind::kFetch || task.kind == TaskKind::kFetchDown) {
-        start_fetch(id, *slot);
-      } else if (task.kind == TaskKind::kAdmit) {
-        if (slot->kind == AccessKind::kHit) {
-          complete(id, causes_[id], Duration::zero());
-        } else {
-          submit_admission(id, slot->key, false, causes_[id]);
-        }
-      } else {
-        submit(id, parts_.costs->expert(task.kind, slot->bytes, slot->tokens));
-      }
+      const Slot& slot = *slot_of(task);
+      submit(id, parts_.costs->expert(task.kind, slot.bytes, slot.tokens));
       return;
     }
     default:
@@ -244,10 +273,6 @@ void DecodeSimulation::submit_admission(std::uint32_t task, ExpertKey key, bool 
 }
 
 void DecodeSimulation::start_fetch(std::uint32_t id, const Slot& slot) {
-  if (slot.kind == AccessKind::kHit) {
-    complete(id, causes_[id], Duration::zero());
-    return;
-  }
   const std::uint32_t under_way = speculative_transfer_[index(slot.key)];
   if (slot.kind == AccessKind::kLate && under_way != kNoId) {
     flash_.demand(under_way, id);

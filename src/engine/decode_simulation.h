@@ -68,6 +68,11 @@ class DecodeSimulation {
   void start_ready_tasks();
   void start_task(std::uint32_t id);
   void complete(std::uint32_t id, CauseRef ref, Duration own_time);
+  // True for a task that takes no time in this visit: a join, or work on a slot that is unused or
+  // whose expert is resident.
+  [[nodiscard]] bool takes_no_time(const Task& task) const;
+  // Completes such a task, and those after it that only waited for it.
+  void pass_over(std::uint32_t id);
   void finish_jobs(const ComputeAgent::Ended& ended);
   void finish_job(std::uint32_t job);
   void finish_transfer(std::uint32_t transfer);

@@ -191,7 +191,7 @@ class ConfigReader {
       section.know(key);
       if (!section.has(key)) continue;
       if (!given.empty()) {
-        throw section.error(key, "expected one capacity, got " + given + " and " + key);
+        throw section.error(key, fmt::format("expected one capacity, got {} and {}", given, key));
       }
       given = key;
     }
