@@ -11,7 +11,7 @@ usage() {
     "Installs the Debian packages that are missing, builds preset release and runs all its tests." \
     "  --tidy      before that, check style with clang-format and clang-tidy" \
     "  --sanitize  before that, run the tests built with address and undefined sanitizers" \
-    "  --full      all but --tidy, which is not yet clean over every file: what CI runs"
+    "  --full      all but --tidy, which was not yet run over every file: what CI runs"
 }
 
 tidy=no sanitize=no
