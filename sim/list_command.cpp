@@ -25,7 +25,7 @@ template <class Interface>
 std::vector<Listed> policies() {
   std::vector<Listed> result;
   for (const auto& [name, entry] : Registry<Interface>::instance().all()) {
-    result.push_back({name, entry.description, entry.parameters});
+    result.push_back({name, entry.about.description, entry.parameters});
   }
   return result;
 }

@@ -1,6 +1,7 @@
 // Name -> factory, filled by self-registering objects: adding a policy is adding a file.
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <map>
 #include <memory>
@@ -18,6 +19,23 @@ struct Parameter {
   std::string name;
   Json default_value;
   std::string text;
+  // What a value may be: "number", "integer", "boolean", "string", "array" or "file" (several with
+  // " or "), and which ones: "[0, 1]", "(0, 1]", "[0, k]" (E: experts of a layer), or names "a|b".
+  std::string type;
+  std::string range;
+  std::string source;  // paper and equation, code, or "own" where the project chose it
+};
+
+// What a policy is, where it is from, and at which setting it changes nothing.
+struct About {
+  // Parameters at which a routing policy equals top_k, given the native k.
+  using Neutral = Json (*)(std::size_t k);
+  About(std::string what, std::string from, Neutral at = nullptr)
+      : description(std::move(what)), source(std::move(from)), neutral(at) {}
+
+  std::string description;
+  std::string source;
+  Neutral neutral;  // null where there is no such setting, or nothing to be neutral to
 };
 
 // `Interface::Context` is what the factories of that interface receive beside the configuration.
@@ -29,7 +47,7 @@ class Registry {
   using Factory = std::function<std::unique_ptr<Interface>(Section&, const Context&)>;
 
   struct Entry {
-    std::string description;
+    About about;
     std::vector<Parameter> parameters;
     Factory factory;
   };
@@ -83,13 +101,13 @@ class Registry {
 };
 
 // Registers `Class` (constructible from Section& and const Interface::Context&) under `name`.
-// Variadic part: the parameters, braced: MOESIM_REGISTER(RoutingPolicy, MaxRank, "max_rank",
-// "text",
-// {"M", 12, "ranks that may be promoted"}).
-#define MOESIM_REGISTER(Interface, Class, name, description, ...)                              \
+// `about` is an About(...); the variadic part are the parameters, braced:
+// MOESIM_REGISTER(RoutingPolicy, MaxRank, "max_rank", About("what it does", "paper"),
+//                 {"M", 12, "ranks that may be promoted", "integer", "[k, E]", "paper, eq. 1"}).
+#define MOESIM_REGISTER(Interface, Class, name, about, ...)                                    \
   [[maybe_unused]] const bool k##Class##Registered = Registry<Interface>::instance().add(      \
       name,                                                                                    \
-      {description, std::vector<Parameter>{__VA_ARGS__},                                       \
+      {about, std::vector<Parameter>{__VA_ARGS__},                                             \
        [](Section& section, const Interface::Context& context) -> std::unique_ptr<Interface> { \
          return std::make_unique<Class>(section, context);                                     \
        }})

@@ -11,7 +11,8 @@ class NoPrefetch final : public Prefetcher {
   [[nodiscard]] bool active() const override { return false; }
 };
 
-MOESIM_REGISTER(Prefetcher, NoPrefetch, "none", "no prefetch: every expert is read on demand");
+MOESIM_REGISTER(Prefetcher, NoPrefetch, "none",
+                About("no prefetch: every expert is read on demand", "-"));
 
 }  // namespace
 }  // namespace moesim

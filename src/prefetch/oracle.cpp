@@ -45,9 +45,11 @@ class Oracle final : public Prefetcher {
   std::uint64_t max_outstanding_bytes_;
 };
 
-MOESIM_REGISTER(Prefetcher, Oracle, "oracle", "always right about the coming layer visits",
-                {"distance", 1, "layer visits ahead"},
-                {"max_outstanding_mib", 64, "speculative reads that may be under way at once"});
+MOESIM_REGISTER(Prefetcher, Oracle, "oracle",
+                About("always right about the coming layer visits", "upper bound of any predictor"),
+                {"distance", 1, "layer visits ahead", "integer", "[1, 1048576]", "own"},
+                {"max_outstanding_mib", 64, "speculative reads that may be under way at once",
+                 "number", "[0, 1048576]", "own"});
 
 }  // namespace
 }  // namespace moesim

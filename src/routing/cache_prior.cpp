@@ -154,12 +154,21 @@ class CachePrior final : public RoutingPolicy {
   BestExperts best_;
 };
 
-MOESIM_REGISTER(RoutingPolicy, CachePrior, "cache_prior",
-                "residents get a bonus of lambda times the usual range of the router's scores",
-                {"lambda", 0.2, "strength of the bonus, 0 to 1; 0 = top_k"}, kKeepTop,
-                {"range", "mean",
-                 "range of the scores: mean (over the visits of the layer so far), token (this "
-                 "visit), ema (0.99 old + 0.01 new)"});
+MOESIM_REGISTER(
+    RoutingPolicy, CachePrior, "cache_prior",
+    About("residents get a bonus of lambda times the usual range of the router's scores",
+          "Cache-Prior, arXiv 2412.00099, equations 9 and 10",
+          [](std::size_t) {
+            return Json{{"lambda", 0}};
+          }),
+    {"lambda", 0.2, "strength of the bonus; 0 = top_k", "number", "[0, 1]",
+     "arXiv 2412.00099, equation 9; the default is CECAR's baseline"},
+    kKeepTop,
+    {"range", "mean",
+     "range of the scores: mean (over the visits of the layer so far), token (this visit), ema "
+     "(0.99 old + 0.01 new)",
+     "string", "mean|token|ema",
+     "mean: arXiv 2412.00099, equation 10; token: BigMoeOnEdge; ema: CECAR"});
 
 }  // namespace
 }  // namespace moesim

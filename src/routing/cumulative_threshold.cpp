@@ -52,8 +52,14 @@ class CumulativeThreshold final : public RoutingPolicy {
 
 // 0.9 is where the reference trace gains about as much as with max_rank M = 6 (hits 909 of 1024).
 MOESIM_REGISTER(RoutingPolicy, CumulativeThreshold, "cumulative_threshold",
-                "residents inside the experts that hold a share p_thr of the probability run first",
-                {"p_thr", 0.9, "probability that the window must reach, 0 to 1; 0 = top_k"},
+                About("residents inside the experts that hold a share p_thr of the probability "
+                      "run first",
+                      "arXiv 2412.00099, algorithm 2",
+                      [](std::size_t) {
+                        return Json{{"p_thr", 0}};
+                      }),
+                {"p_thr", 0.9, "probability that the window must reach; 0 = top_k", "number",
+                 "[0, 1]", "arXiv 2412.00099, algorithm 2; the default is the project's own"},
                 kKeepTop);
 
 }  // namespace

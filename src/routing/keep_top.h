@@ -10,9 +10,8 @@
 namespace moesim {
 
 inline const Parameter kKeepTop{
-    "keep_top", nullptr,
-    "best experts that always run, 0 to k, where k = top_k; null: 2, but "
-    "less than k"};
+    "keep_top", nullptr,  "best experts that always run; k = top_k; null: 2, but less than k",
+    "integer",  "[0, k]", "J of arXiv 2412.00099"};
 
 // The paper takes 2 for models with many small experts and 1 for those with k = 2 (reference,
 // section 1.3). Throws UserError for more than k.

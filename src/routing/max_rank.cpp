@@ -43,10 +43,14 @@ class MaxRank final : public RoutingPolicy {
 };
 
 MOESIM_REGISTER(RoutingPolicy, MaxRank, "max_rank",
-                "residents among the best M experts run before the others",
+                About("residents among the best M experts run before the others",
+                      "arXiv 2412.00099, algorithm 1",
+                      [](std::size_t k) {
+                        return Json{{"M", k}};
+                      }),
                 {"M", nullptr,
-                 "ranks that may be promoted, k to the number of experts; k = top_k; null: 12, or "
-                 "the nearest of those"},
+                 "ranks that may be promoted; k = top_k; null: 12, or the nearest of those",
+                 "integer", "[k, E]", "arXiv 2412.00099, algorithm 1; default: colibri"},
                 kKeepTop);
 
 }  // namespace

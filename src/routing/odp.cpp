@@ -51,13 +51,20 @@ class Odp final : public RoutingPolicy {
 };
 
 MOESIM_REGISTER(
-    RoutingPolicy, Odp, "odp", "experts whose weight is small beside the best expert's do not run",
+    RoutingPolicy, Odp, "odp",
+    About("experts whose weight is small beside the best expert's do not run",
+          "MC-MoE online dynamic pruning, arXiv 2410.06270, equation 5",
+          [](std::size_t) {
+            return Json{{"mu", 0}};
+          }),
     {"mu", nullptr,
      "smallest share of the best weight that runs: a number, one per layer, or [layers] "
-     "[k - 1]; absent: see thresholds"},
+     "[k - 1]; absent: see thresholds",
+     "number or array", "[0, 1]", "arXiv 2410.06270, equation 5; per rank: the reference's 1.2"},
     {"thresholds", nullptr,
      "\"per-rank median\" of the trace's decode tokens (what an absent mu means), or "
-     "arrays as for mu; not together with mu"});
+     "arrays as for mu; not together with mu",
+     "string or array", "per-rank median", "arXiv 2402.14800, as used by arXiv 2410.06270"});
 
 }  // namespace
 }  // namespace moesim

@@ -34,6 +34,15 @@ struct RouterVisit {
   Phase phase = Phase::kDecode;
 };
 
+// How the weights of a selection follow from the router's scores.
+enum class WeightRule : std::uint8_t {
+  kGate,            // the model's own rule, restricted to the selection: Gate::weights()
+  kProbabilities,   // p_e of all experts, as it is: Gate::probabilities()
+  kRenormalised,    // p_e divided by its sum over the selection
+  kKeepsNativeSum,  // Gate::weights(), scaled to the sum of the native weights
+  kShareOfNative,   // p_e divided by its sum over the native selection: dropped mass is lost
+};
+
 class RoutingPolicy {
  public:
   using Context = RoutingContext;
@@ -45,6 +54,9 @@ class RoutingPolicy {
   virtual void route(const RouterVisit& visit, const ResidencyView& residency,
                      Selection& chosen) = 0;
 
+  // Which rule the weights follow; a property test holds it against them. kGate of a native
+  // selection is the native weights.
+  [[nodiscard]] virtual WeightRule weight_rule() const { return WeightRule::kGate; }
   // The most experts that route() ever returns.
   [[nodiscard]] virtual std::size_t max_experts() const = 0;
   // True when the choice depends on residency: then no future exists for offline policies.

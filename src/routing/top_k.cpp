@@ -21,7 +21,9 @@ class TopK final : public RoutingPolicy {
   std::size_t k_;
 };
 
-MOESIM_REGISTER(RoutingPolicy, TopK, "top_k", "the model's own top-k routing");
+MOESIM_REGISTER(RoutingPolicy, TopK, "top_k",
+                About("the model's own top-k routing", "the model's gate",
+                      [](std::size_t) { return Json::object(); }));
 
 }  // namespace
 }  // namespace moesim

@@ -12,8 +12,10 @@ class Belady final : public NextUsePolicy {
   [[nodiscard]] Insertion insertion() const override { return Insertion::kOneByOne; }
 };
 
-MOESIM_REGISTER(EvictionPolicy, Belady, "belady",
-                "offline: the expert with the farthest next use leaves; what is read enters");
+MOESIM_REGISTER(
+    EvictionPolicy, Belady, "belady",
+    About("offline: the expert with the farthest next use leaves; what is read enters",
+          "Belady, IBM Systems Journal 5 (1966); forced insertion as in arXiv 2412.00099"));
 
 }  // namespace
 }  // namespace moesim

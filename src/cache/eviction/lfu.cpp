@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "cache/eviction/count_parameters.h"
 #include "cache/eviction/eviction_policy.h"
 #include "cache/eviction/ranked_residents.h"
 
@@ -29,8 +30,8 @@ class Lfu final : public EvictionPolicy {
   Lfu(Section& config, const EvictionContext& context)
       : residents_(context.shape, context.partitions),
         counts_(context.shape.layers * context.shape.experts, 0),
-        persistent_(config.choice("counts", {"persistent", "resident"}) == "persistent"),
-        protect_(config.boolean("protect_current_token")) {}
+        persistent_(read_persistent_counts(config)),
+        protect_(config.boolean(kProtectCurrentToken.name)) {}
 
   void begin_event(const CacheEvent& event) override {
     residents_.begin_event();
@@ -66,11 +67,9 @@ class Lfu final : public EvictionPolicy {
   std::uint32_t now_ = 0;
 };
 
-MOESIM_REGISTER(EvictionPolicy, Lfu, "lfu", "the least frequently used expert leaves",
-                {"counts", "persistent",
-                 "persistent: uses are counted for ever; resident: the count dies with eviction"},
-                {"protect_current_token", true,
-                 "the experts of the current visit never leave while others are left"});
+MOESIM_REGISTER(EvictionPolicy, Lfu, "lfu",
+                About("the least frequently used expert leaves", "textbook; CECAR's baseline"),
+                kCounts, kProtectCurrentToken);
 
 }  // namespace
 }  // namespace moesim

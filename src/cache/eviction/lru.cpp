@@ -94,7 +94,10 @@ class Lru final : public EvictionPolicy {
   mutable std::vector<std::uint64_t> ranked_at_;  // [partitions], value of changes_
 };
 
-MOESIM_REGISTER(EvictionPolicy, Lru, "lru", "the least recently used expert leaves");
+MOESIM_REGISTER(EvictionPolicy, Lru, "lru",
+                About("the least recently used expert leaves",
+                      "arXiv 2412.00099, section 1.8 of the "
+                      "reference (timestamp form)"));
 
 }  // namespace
 }  // namespace moesim

@@ -13,7 +13,9 @@ class MinBypass final : public NextUsePolicy {
 };
 
 MOESIM_REGISTER(EvictionPolicy, MinBypass, "min_bypass",
-                "offline: the experts with the nearest next use stay; what is read may not enter");
+                About("offline: the experts with the nearest next use stay; what is read may not "
+                      "enter",
+                      "MIN with bypass: the lower bound for event accounting and equal sizes"));
 
 }  // namespace
 }  // namespace moesim
