@@ -11,7 +11,7 @@ usage() {
     "Installs the Debian packages that are missing, builds preset release and runs all its tests." \
     "  --tidy      before that, check style with clang-format and clang-tidy" \
     "  --sanitize  before that, run the tests built with address and undefined sanitizers" \
-    "  --full      all but --tidy, which was not yet run over every file: what CI runs"
+    "  --full      both of these: what CI runs"
 }
 
 tidy=no sanitize=no
@@ -19,7 +19,7 @@ for option in "$@"; do
   case $option in
     --tidy) tidy=yes ;;
     --sanitize) sanitize=yes ;;
-    --full) sanitize=yes ;;
+    --full) tidy=yes sanitize=yes ;;
     -h | --help) usage && exit 0 ;;
     *) usage_error "unknown option $option" ;;
   esac

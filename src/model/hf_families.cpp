@@ -179,6 +179,7 @@ const HfFamily* find_hf_family(const std::string& model_type) {
 
 std::vector<std::string> hf_model_types() {
   std::vector<std::string> types;
+  types.reserve(kFamilies.size());
   for (const HfFamily& family : kFamilies) types.emplace_back(family.model_type);
   std::sort(types.begin(), types.end());
   return types;

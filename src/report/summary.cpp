@@ -100,7 +100,7 @@ class Summary {
   }
 
   [[nodiscard]] std::string cache_size() const {
-    const std::string share = fmt::format("{:.1f} % of the experts", 100 * facts_.cached_fraction);
+    std::string share = fmt::format("{:.1f} % of the experts", 100 * facts_.cached_fraction);
     if (facts_.all_experts_mib <= 0) return share;
     return fmt::format("{:.0f} of {:.0f} MiB ({})", facts_.cache_mib, facts_.all_experts_mib,
                        share);

@@ -131,6 +131,7 @@ void read_token_ids(const ImportRequest& request, const std::map<TokenKey, std::
 void require_complete(const std::string& file, const std::map<TokenKey, std::size_t>& tokens,
                       std::size_t first_layer, const TraceData& data) {
   std::vector<TokenKey> keys;
+  keys.reserve(tokens.size());
   for (const auto& [key, number] : tokens) keys.push_back(key);
   count_absent(data, [&](std::size_t token, std::size_t layer) -> std::optional<UserError> {
     return user_error(file,
@@ -162,6 +163,7 @@ ImportedTrace read_flame(const ImportRequest& request) {
   recording.build(tokens.size(), layers.size(), true, data);
   require_complete(file, tokens, layers.begin()->first, data);
   std::vector<std::size_t> numbers;
+  numbers.reserve(layers.size());
   for (const auto& [recorded, number] : layers) numbers.push_back(recorded);
   data.metadata["layers"] = fmt::format("{}", fmt::join(numbers, ","));
   data.metadata.emplace("gate", "B");
