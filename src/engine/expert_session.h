@@ -95,6 +95,7 @@ class ExpertSession {
   VisitOutcome decode(const Pass& pass, LayerId layer);
   // The same for logits that the caller has just computed ([experts], and the static selection bias
   // or nothing): what a real decode loop calls. They must stay valid until the next visit.
+  // For one sequence.
   VisitOutcome decode(const Pass& pass, LayerId layer, std::span<const float> logits,
                       std::span<const float> selection_bias);
   // REQUIRES: pass.phase == kPrefill. Plain top-k of every token, one union event.
@@ -114,7 +115,7 @@ class ExpertSession {
   [[nodiscard]] std::uint64_t expert_bytes(ExpertKey key) const {
     return parts_.expert_bytes[index(key)];
   }
-  // Decode passes begun so far, in each of which a sequence gets one token: the number that
+  // Decode passes begun so far, which is decoded tokens where there are no batches: the number that
   // lifetimes are measured in.
   [[nodiscard]] std::uint32_t decoded_tokens() const { return decoded_tokens_; }
   // The most distinct experts of one decode pass at one layer.

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <string>
 
 #include "engine/batch_schedule.h"
 #include "engine/cell_reader.h"
@@ -32,36 +33,41 @@ class NativePaths {
   RoutingShape shape_;
 };
 
+// `sequences`: those that decode a token.
+void check_batch(const RunConfig& config, std::size_t sequences, const std::string& trace) {
+  const BatchOptions& batch = config.schedule.batch;
+  const bool schedules = batch.scheduler != TokenSchedulerKind::kNone;
+  if (batch.size == 1) {
+    if (!schedules) return;
+    throw config.error("/execution/scheduler",
+                       "expected none with a batch of 1: there is nothing to rearrange");
+  }
+  if (sequences < 2) {
+    throw config.error(
+        "/execution/batch",
+        fmt::format("expected 1, got {}: the trace {} has no second sequence", batch.size, trace));
+  }
+  if (schedules && sequences <= batch.size) {
+    throw config.error(
+        "/execution/scheduler",
+        fmt::format("expected none, because the {} sequences of the trace {} fit into one batch "
+                    "of {}",
+                    sequences, trace, batch.size));
+  }
+  if (config.cache.reset == CacheReset::kSequence) {
+    throw config.error("/cache/reset",
+                       fmt::format("expected never with a batch of {}: its sequences begin and end "
+                                   "at different times and share the cache",
+                                   batch.size));
+  }
+}
+
 }  // namespace
 
 void RunPlan::batch_sequences() {
   const BatchOptions& batch = config_.schedule.batch;
-  const bool schedules = batch.scheduler != TokenSchedulerKind::kNone;
-  if (batch.size == 1) {
-    if (schedules) {
-      throw config_.error("/execution/scheduler",
-                          "expected none with a batch of 1: there is nothing to rearrange");
-    }
-    return;
-  }
-  const std::size_t sequences = decoding_sequences(schedule_);
-  if (sequences < 2) {
-    throw config_.error("/execution/batch",
-                        fmt::format("expected 1, got {}: the trace {} has no second sequence",
-                                    batch.size, trace_.shown()));
-  }
-  if (schedules && sequences <= batch.size) {
-    throw config_.error("/execution/scheduler",
-                        fmt::format("expected none, because the {} sequences of the trace {} fit "
-                                    "into one batch of {}",
-                                    sequences, trace_.shown(), batch.size));
-  }
-  if (config_.cache.reset == CacheReset::kSequence) {
-    throw config_.error("/cache/reset",
-                        fmt::format("expected never with a batch of {}: its sequences begin and "
-                                    "end at different times and share the cache",
-                                    batch.size));
-  }
+  check_batch(config_, batch.size == 1 ? 0 : decoding_sequences(schedule_), trace_.shown());
+  if (batch.size == 1) return;
   const RoutingShape shape = trace_.shape();
   NativePaths paths(trace_, gate_, k_);
   schedule_ =

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "engine/replay.h"
 #include "support/streams.h"
 
 namespace moesim::test {
@@ -31,6 +32,20 @@ std::string error_of(const Scenario& scenario) {
   return user_error_of([&] { static_cast<void>(scenario.plan()); });
 }
 
+// The model's own routing; writes down whom it serves.
+class Witness final : public RoutingPolicy {
+ public:
+  void route(const RouterVisit& visit, const ResidencyView& /*residency*/,
+             Selection& chosen) override {
+    chosen = visit.gate.native();
+    if (index(visit.layer) == 0) seen += fmt::format("{} ", visit.token);
+  }
+  [[nodiscard]] std::size_t max_experts() const override { return 4; }
+  void begin_sequence(std::int32_t sequence) override { seen += fmt::format("#{}: ", sequence); }
+
+  std::string seen;
+};
+
 Scenario batch_of(const TraceData& trace, std::size_t size) {
   Scenario scenario(trace);
   scenario.config["execution"]["batch"] = size;
@@ -47,6 +62,52 @@ TEST_SUITE("engine/batch") {
     // One that has no decoded token passes by; its lane serves the next.
     const TraceData prompt = random_streams({{0, 1}, {3, 0}, {0, 2}}, 1);
     CHECK(written(batch_of(prompt, 2).plan()->schedule()) == "p1x3@1; 0*@0 4*@1 ; 5@1 ; ");
+  }
+
+  TEST_CASE("each lane has a routing policy of its own, which sees one sequence after the other") {
+    const auto plan = batch_of(random_streams({{2, 2}, {0, 1}, {1, 3}}, 1), 2).plan();
+    SessionParts parts;
+    parts.trace = &plan->trace();
+    parts.gate = plan->gate();
+    parts.k = 4;
+    parts.routing = std::make_unique<Witness>();
+    std::vector<const Witness*> witnesses;
+    for (std::size_t lane = 0; lane < plan->schedule().lanes; ++lane) {
+      auto witness = std::make_unique<Witness>();
+      witnesses.push_back(witness.get());
+      parts.lanes.push_back(std::move(witness));
+    }
+    const Section lru(Json{{"policy", "lru"}}, "test", "");
+    parts.cache = std::make_unique<ExpertCache>(
+        plan->cache_options(), Registry<EvictionPolicy>::instance().make(
+                                   lru, {plan->trace().shape(), plan->trace().shape().layers}));
+    parts.expert_bytes = plan->expert_bytes();
+    parts.tokens_in_pass = 2;
+    ExpertSession session(std::move(parts));
+    Replay(session, plan->schedule()).run(0, plan->schedule().passes.size(), nullptr);
+    REQUIRE(witnesses.size() == 2);
+    CHECK(witnesses[0]->seen == "#0: 2 3 ");
+    CHECK(witnesses[1]->seen == "#1: 4 #2: 6 7 8 ");
+  }
+
+  TEST_CASE("tokens that do not visit a layer are no part of its union") {
+    TraceData trace;
+    trace.shape = {4, 2, 4};
+    trace.k = 2;
+    trace.metadata = {{"top_k", "2"}, {"gate", "A"}};
+    constexpr std::uint16_t kNone = TraceData::kAbsentId;
+    // Two sequences of two tokens, two layers each.
+    trace.ids = {0, 1, kNone, kNone, 2, 3, 0, 1, 1, 2, kNone, kNone, 3, 2, kNone, kNone};
+    trace.sequence = {0, 0, 1, 1};
+    Scenario scenario(trace);
+    scenario.config = {{"trace", {{"path", "trace.safetensors"}}},
+                       {"cache", {{"capacity_experts", 4}}},
+                       {"execution", {{"batch", 2}}}};
+    const RunResult result = scenario.run().result;
+    // Layer 0: {0, 1, 2}, then {2, 3}; layer 1: nobody, then {0, 1}.
+    CHECK(result.cache.accesses == 3 + 2 + 2);
+    CHECK(result.cache.hits == 1);
+    CHECK(result.routing.mean.visits == 5);
   }
 
   TEST_CASE("warm-up is counted in whole steps") {
