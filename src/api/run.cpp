@@ -88,7 +88,7 @@ RunResult execute(RunPlan& plan, const ExecuteOptions& options) {
   ObserverList observers;
   observers.add(metrics);
   const std::size_t events = plan.schedule().passes.size() * plan.trace().shape().layers;
-  const std::uint64_t accesses = events * plan.session().routing().max_experts();
+  const std::uint64_t accesses = events * plan.session().max_visit_experts();
   const bool with_bounds = accesses <= kMostAccessesForBounds;
   const bool record = with_bounds && !plan.future_known();
   AccessLog log(plan.trace().shape(), record ? events : 0, record ? accesses : 0);

@@ -27,12 +27,12 @@ void AccessRecorder::on_visit(const Pass& pass, LayerId layer, const VisitOutcom
   const bool first_of_pass = last_ != &pass;
   last_ = &pass;
   const bool resets = first_of_pass && pass.starts_sequence && reset_ == CacheReset::kSequence;
-  log_.add({layer, pass.phase == Phase::kPrefill, pass.measured, resets}, visit.accesses);
+  log_.add({layer, visit.is_union, pass.measured, resets}, visit.accesses);
 }
 
 AccessLog record_accesses(ExpertSession& session, const TokenSchedule& schedule, CacheReset reset) {
   const RoutingShape shape = session.shape();
-  const std::size_t most = session.routing().max_experts();
+  const std::size_t most = session.max_visit_experts();
   AccessLog log(shape, schedule.passes.size() * shape.layers,
                 schedule.passes.size() * shape.layers * most);
   AccessRecorder recorder(log, reset);

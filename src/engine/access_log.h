@@ -19,7 +19,7 @@ namespace moesim {
 // One cache event beside its experts (FutureAccesses holds those, in the order of the cache).
 struct LoggedEvent {
   LayerId layer{};
-  bool is_union = false;       // a prefill pass
+  bool is_union = false;       // of several tokens, in touch order
   bool measured = false;       // counts towards the result
   bool resets_before = false;  // the cache is emptied first (a new sequence with cache.reset)
 };

@@ -36,7 +36,7 @@ TokenGraphOptions graph_options(const SimulationParts& parts, std::size_t slots)
 std::size_t record_capacity(const SimulationParts& parts) {
   const RoutingShape shape = parts.session->shape();
   const bool has_prefill = parts.schedule->prefill_tokens > 0;
-  const std::size_t slots = has_prefill ? shape.experts : parts.session->routing().max_experts();
+  const std::size_t slots = has_prefill ? shape.experts : parts.session->max_visit_experts();
   const std::size_t pass = shape.layers * (3 * slots + 4) + 2 * parts.model->num_hidden_layers + 64;
   if (!parts.prefetcher->active()) return pass;
   return pass + 4 * shape.layers * shape.experts + 2 * parts.execution.lanes;
@@ -54,7 +54,7 @@ DecodeSimulation::DecodeSimulation(const SimulationParts& parts)
     : parts_(parts),
       shape_(parts.session->shape()),
       token_graph_(build_token_graph(*parts.model,
-                                     graph_options(parts, parts.session->routing().max_experts()))),
+                                     graph_options(parts, parts.session->max_visit_experts()))),
       bus_(to_rate(parts.device->dram.total_gbps), queue_),
       compute_(queue_, bus_, record_capacity(parts)),
       flash_(parts.device->flash, parts.device->dram.dma_factor, flash_options(parts), queue_,
@@ -74,6 +74,7 @@ DecodeSimulation::DecodeSimulation(const SimulationParts& parts)
   slots_.reserve(shape_.experts);
   wanted_.reserve(shape_.layers * shape_.experts);
   executed_.reserve(shape_.experts);
+  pass_rows_.reserve(parts.schedule->tokens_in_pass);
 }
 
 void DecodeSimulation::run(std::size_t first, std::size_t end, RunObserver* observer, bool spans) {
@@ -92,6 +93,8 @@ void DecodeSimulation::run_pass(const Pass& pass) {
   pass_done_ = false;
   compute_.begin_pass();
   parts_.session->begin_pass(pass);
+  pass_rows_.clear();
+  for (const PassToken& token : pass.tokens) pass_rows_.push_back(token.row);
   const TimePoint start = queue_.now();
   causes_[0] = {};
   ready_.push_back(0);
@@ -214,7 +217,8 @@ void DecodeSimulation::start_task(std::uint32_t id) {
       return;
     }
     default:
-      submit(id, parts_.costs->task(task, pass_->position, pass_->count));
+      submit(id, pass_->tokens.empty() ? parts_.costs->task(task, pass_->position, pass_->count)
+                                       : parts_.costs->batch_task(task, pass_->tokens));
       return;
   }
 }
@@ -345,15 +349,14 @@ void DecodeSimulation::finish_transfer(std::uint32_t id) {
 
 void DecodeSimulation::decide_experts(LayerId layer) {
   ExpertSession& session = *parts_.session;
-  const bool is_union = pass_->phase == Phase::kPrefill;
-  const VisitOutcome visit =
-      is_union ? session.prefill(*pass_, layer) : session.decode(*pass_, layer);
+  const VisitOutcome visit = pass_->phase == Phase::kPrefill ? session.prefill(*pass_, layer)
+                                                             : session.decode(*pass_, layer);
   slots_.clear();
   executed_.clear();
   for (std::size_t i = 0; i < visit.accesses.size(); ++i) {
     const Access& access = visit.accesses[i];
     const ExpertKey key = expert_key(layer, access.expert, shape_.experts);
-    const std::uint32_t tokens = is_union ? session.union_counts()[i] : 1;
+    const std::uint32_t tokens = visit.served.empty() ? 1 : visit.served[i];
     slots_.push_back({key, access.kind, session.expert_bytes(key), tokens});
     executed_.push_back(access.expert);
   }
@@ -378,7 +381,7 @@ void DecodeSimulation::predict(LayerId layer, CauseRef cause) {
     job.cause = cause;
   }
   wanted_.clear();
-  prefetcher.predict({pass_->first, last_event_, layer, executed_}, wanted_);
+  prefetcher.predict({pass_->first, last_event_, layer, executed_, pass_rows_}, wanted_);
   for (const ExpertKey key : wanted_) {
     const std::uint64_t bytes = parts_.session->expert_bytes(key);
     if (speculative_bytes_ + bytes > prefetcher.max_outstanding_bytes()) break;

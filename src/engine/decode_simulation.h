@@ -2,7 +2,7 @@
 // one flash device and one memory bus. What the experts are, and what the cache does, is the
 // session's; this class only asks it and charges time.
 //
-// Left out: heat, memory reclaim, several compute agents, batches.
+// Left out: heat, memory reclaim, several compute agents.
 #pragma once
 
 #include <cstdint>
@@ -111,6 +111,7 @@ class DecodeSimulation {
   std::uint64_t speculative_bytes_ = 0;              // outstanding
   std::vector<ExpertKey> wanted_;
   std::vector<ExpertId> executed_;
+  std::vector<std::uint32_t> pass_rows_;  // of a pass over several sequences
   std::uint32_t last_event_ = 0;
   CacheCounts counted_;
   FlashCounts flash_counted_;

@@ -12,17 +12,22 @@ ExpertSession::ExpertSession(SessionParts parts)
     : parts_(std::move(parts)),
       accounting_(parts_.trace->shape(), parts_.expert_bytes),
       gate_(parts_.gate, parts_.trace->shape().experts, parts_.k),
-      logits_(parts_.trace->shape().experts),
-      ids_(parts_.trace->recorded_k()),
-      weights_(parts_.trace->recorded_k()),
+      reader_(*parts_.trace),
       speculative_(parts_.expert_bytes.size()),
       last_touch_(parts_.trace->shape().experts),
-      touch_counts_(parts_.trace->shape().experts) {
+      touch_counts_(parts_.trace->shape().experts),
+      first_user_(parts_.trace->shape().experts) {
   const std::size_t most = std::max(parts_.routing->max_experts(), parts_.k);
   chosen_.reserve(most);
   by_weight_.reserve(parts_.trace->shape().experts);
   order_.reserve(most);
   union_counts_.reserve(parts_.trace->shape().experts);
+  lanes_.reserve(parts_.lanes.size());
+  for (auto& routing : parts_.lanes) {
+    lanes_.push_back({std::move(routing), CellReader(*parts_.trace), gate_, {}});
+    lanes_.back().chosen.reserve(most);
+  }
+  routed_.reserve(parts_.tokens_in_pass);
 }
 
 void ExpertSession::begin_pass(const Pass& pass) {
@@ -31,34 +36,23 @@ void ExpertSession::begin_pass(const Pass& pass) {
       waste_all();
       parts_.cache->reset();
     }
-    parts_.routing->begin_sequence(pass.sequence);
+    if (lanes_.empty()) {
+      parts_.routing->begin_sequence(pass.sequence);
+    } else if (pass.tokens.empty()) {
+      lanes_[pass.lane].routing->begin_sequence(pass.sequence);
+    }
+  }
+  for (const PassToken& token : pass.tokens) {
+    if (token.starts_sequence) lanes_[token.lane].routing->begin_sequence(token.sequence);
   }
   if (pass.phase == Phase::kDecode) ++decoded_tokens_;
 }
 
-bool ExpertSession::set_gate(std::size_t token, LayerId layer) {
-  const Trace& trace = *parts_.trace;
-  if (trace.has_logits()) {
-    trace.read_logits(token, layer, logits_);
-    gate_.set_logits(logits_, trace.selection_bias(layer));
-    return true;
-  }
-  const std::size_t count = trace.read_ids(token, layer, ids_);
-  if (count == 0) return false;
-  std::span<const float> weights;
-  if (trace.has_weights()) {
-    trace.read_weights(token, layer, weights_);
-    weights = std::span(weights_).first(count);
-  }
-  gate_.set_recorded(std::span(ids_).first(count), weights);
-  return true;
-}
-
 // The cache takes experts by their original weight, whatever order the policy chose them in. On a
 // trace without ranks or weights the order is by id.
-void ExpertSession::order_by_weight(const Selection& chosen) {
+void ExpertSession::order_by_weight(const Gate& gate, const Selection& chosen) {
   by_weight_.assign(chosen.ids.begin(), chosen.ids.end());
-  if (!knows_order()) {
+  if (!knows_order(gate)) {
     std::sort(by_weight_.begin(), by_weight_.end());
     return;
   }
@@ -80,7 +74,8 @@ void ExpertSession::order_by_weight(const Selection& chosen) {
 }
 
 VisitOutcome ExpertSession::decode(const Pass& pass, LayerId layer) {
-  return set_gate(pass.first, layer) ? route(pass, layer) : VisitOutcome{};
+  if (!lanes_.empty()) return decode_batch(pass, layer);
+  return reader_.set(gate_, pass.first, layer) ? route(pass, layer) : VisitOutcome{};
 }
 
 VisitOutcome ExpertSession::decode(const Pass& pass, LayerId layer, std::span<const float> logits,
@@ -93,14 +88,25 @@ VisitOutcome ExpertSession::route(const Pass& pass, LayerId layer) {
   chosen_.clear();
   parts_.routing->route({pass.first, pass.sequence, layer, gate_, pass.phase},
                         parts_.cache->view(layer), chosen_);
-  if (chosen_.ids.empty() || chosen_.ids.size() > parts_.routing->max_experts()) {
-    throw InvariantError("a routing policy returned more experts than it declared, or none");
-  }
-  order_by_weight(chosen_);
+  check_selection(chosen_);
+  order_by_weight(gate_, chosen_);
   const EventOutcome outcome = parts_.cache->visit(decoded_tokens_, layer, by_weight_);
   accounting_.count(decoded_tokens_, layer, outcome);
   judge_speculation(layer, outcome);
-  return {true, outcome.accesses, outcome.evicted, outcome.number, &gate_, &chosen_};
+  VisitOutcome visit;
+  visit.visited = true;
+  visit.accesses = outcome.accesses;
+  visit.evicted = outcome.evicted;
+  visit.event = outcome.number;
+  visit.gate = &gate_;
+  visit.executed = &chosen_;
+  return visit;
+}
+
+void ExpertSession::check_selection(const Selection& chosen) const {
+  if (chosen.ids.empty() || chosen.ids.size() > parts_.routing->max_experts()) {
+    throw InvariantError("a routing policy returned more experts than it declared, or none");
+  }
 }
 
 bool ExpertSession::begin_read(ExpertKey key) {
@@ -152,29 +158,39 @@ void ExpertSession::count_waste(std::span<const ExpertKey> evicted) {
   }
 }
 
-VisitOutcome ExpertSession::prefill(const Pass& pass, LayerId layer) {
+void ExpertSession::begin_union() {
   std::fill(touch_counts_.begin(), touch_counts_.end(), 0U);
-  std::uint32_t touches = 0;
-  for (std::uint32_t token = pass.first; token < pass.first + pass.count; ++token) {
-    if (!set_gate(token, layer)) continue;
-    by_weight_.assign(gate_.native().ids.begin(), gate_.native().ids.end());
-    if (!knows_order()) std::sort(by_weight_.begin(), by_weight_.end());
-    for (const ExpertId expert : by_weight_) {
-      last_touch_[index(expert)] = touches++;
-      ++touch_counts_[index(expert)];
-    }
-  }
+  touches_ = 0;
+}
+
+void ExpertSession::touch(ExpertId expert, std::size_t user) {
+  if (touch_counts_[index(expert)]++ == 0) first_user_[index(expert)] = user;
+  last_touch_[index(expert)] = touches_++;
+}
+
+void ExpertSession::end_union() {
   by_weight_.clear();
   for (std::size_t e = 0; e < touch_counts_.size(); ++e) {
     if (touch_counts_[e] > 0) by_weight_.push_back(static_cast<ExpertId>(e));
   }
-  VisitOutcome visit;
-  if (by_weight_.empty()) return visit;
   std::sort(by_weight_.begin(), by_weight_.end(), [this](ExpertId a, ExpertId b) {
     return last_touch_[index(a)] < last_touch_[index(b)];
   });
   union_counts_.clear();
   for (const ExpertId expert : by_weight_) union_counts_.push_back(touch_counts_[index(expert)]);
+}
+
+VisitOutcome ExpertSession::prefill(const Pass& pass, LayerId layer) {
+  begin_union();
+  for (std::uint32_t token = pass.first; token < pass.first + pass.count; ++token) {
+    if (!reader_.set(gate_, token, layer)) continue;
+    by_weight_.assign(gate_.native().ids.begin(), gate_.native().ids.end());
+    if (!knows_order(gate_)) std::sort(by_weight_.begin(), by_weight_.end());
+    for (const ExpertId expert : by_weight_) touch(expert, 0);
+  }
+  end_union();
+  VisitOutcome visit;
+  if (by_weight_.empty()) return visit;
   const EventOutcome outcome = parts_.cache->visit_union(decoded_tokens_, layer, by_weight_);
   accounting_.count(decoded_tokens_, layer, outcome);
   judge_speculation(layer, outcome);
@@ -182,6 +198,8 @@ VisitOutcome ExpertSession::prefill(const Pass& pass, LayerId layer) {
   visit.accesses = outcome.accesses;
   visit.evicted = outcome.evicted;
   visit.event = outcome.number;
+  visit.is_union = true;
+  visit.served = union_counts_;
   return visit;
 }
 

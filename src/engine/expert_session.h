@@ -10,6 +10,7 @@
 
 #include "cache/cache_accounting.h"
 #include "cache/expert_cache.h"
+#include "engine/cell_reader.h"
 #include "engine/token_schedule.h"
 #include "routing/gate.h"
 #include "routing/routing_policy.h"
@@ -42,14 +43,28 @@ struct PrefetchCounts {
 
 enum class CacheReset : std::uint8_t { kNever, kSequence };
 
+// One token of a pass that decodes several sequences, at one layer. An access of the pass counts
+// with the first of its tokens that uses the expert.
+struct RoutedToken {
+  std::size_t place = 0;  // in Pass::tokens
+  Gate* gate = nullptr;   // set to this token
+  const Selection* executed = nullptr;
+  std::uint32_t hits = 0;
+  std::uint32_t misses = 0;
+  std::uint64_t demand_bytes = 0;
+};
+
 // One layer visit, decided. References and spans are valid until the next visit.
 struct VisitOutcome {
   bool visited = false;              // false: the trace has no experts here (absent cell)
-  std::span<const Access> accesses;  // by weight, best first; a union pass: in touch order
+  std::span<const Access> accesses;  // by weight, best first; a union: in touch order
   std::span<const ExpertKey> evicted;
-  std::uint32_t event = 0;              // number of the cache event
-  Gate* gate = nullptr;                 // set to this visit; null after a union pass
-  const Selection* executed = nullptr;  // in the policy's own order; null after a union pass
+  std::uint32_t event = 0;                // number of the cache event
+  Gate* gate = nullptr;                   // set to this visit; null after a union
+  const Selection* executed = nullptr;    // in the policy's own order; null after a union
+  bool is_union = false;                  // one event, whatever the accounting (visit_union)
+  std::span<const std::uint32_t> served;  // tokens that each access serves; empty: one
+  std::span<const RoutedToken> tokens;    // of a pass over several sequences, those that visit
 };
 
 struct SessionParts {
@@ -60,6 +75,10 @@ struct SessionParts {
   std::unique_ptr<ExpertCache> cache;
   std::vector<std::uint64_t> expert_bytes;  // [layers * experts]
   CacheReset reset = CacheReset::kNever;
+  // Where several sequences decode in lock-step: the tokens that one pass decodes at most, and a
+  // routing policy like `routing` for each lane, so that each sees one sequence after the other.
+  std::size_t tokens_in_pass = 1;
+  std::vector<std::unique_ptr<RoutingPolicy>> lanes;
 };
 
 class ExpertSession {
@@ -68,16 +87,19 @@ class ExpertSession {
 
   // Call before the first layer of every pass.
   void begin_pass(const Pass& pass);
-  // REQUIRES: pass.phase == kDecode. Layers in order. Does not allocate in steady state.
+  // REQUIRES: pass.phase == kDecode. Layers in order. Does not allocate in steady state. A pass
+  // over several sequences: every token is routed against the residency before the visit; then
+  // their distinct experts are one event, in touch order: token after token, each token's experts
+  // as cache.touch_order says, an expert's last touch deciding. With Accounting::kAccess they are
+  // taken one by one in that order, each token's best expert first.
   VisitOutcome decode(const Pass& pass, LayerId layer);
   // The same for logits that the caller has just computed ([experts], and the static selection bias
   // or nothing): what a real decode loop calls. They must stay valid until the next visit.
+  // For one sequence.
   VisitOutcome decode(const Pass& pass, LayerId layer, std::span<const float> logits,
                       std::span<const float> selection_bias);
   // REQUIRES: pass.phase == kPrefill. Plain top-k of every token, one union event.
   VisitOutcome prefill(const Pass& pass, LayerId layer);
-  // After prefill(): how many tokens of the pass each expert of `accesses` serves.
-  [[nodiscard]] std::span<const std::uint32_t> union_counts() const { return union_counts_; }
 
   // A speculative read begins: the cache makes room for it. False, with nothing changed, where the
   // expert is there or under way, or where no room can be made.
@@ -93,16 +115,34 @@ class ExpertSession {
   [[nodiscard]] std::uint64_t expert_bytes(ExpertKey key) const {
     return parts_.expert_bytes[index(key)];
   }
-  // Decoded tokens begun so far: the number that lifetimes are measured in.
+  // Decode passes begun so far, which is decoded tokens where there are no batches: the number that
+  // lifetimes are measured in.
   [[nodiscard]] std::uint32_t decoded_tokens() const { return decoded_tokens_; }
+  // The most distinct experts of one decode pass at one layer.
+  [[nodiscard]] std::size_t max_visit_experts() const;
 
  private:
-  // Sets the gate to a cell of the trace; false where the token does not visit the layer.
-  bool set_gate(std::size_t token, LayerId layer);
+  // What a sequence under way needs for itself.
+  struct Lane {
+    std::unique_ptr<RoutingPolicy> routing;
+    CellReader reader;
+    Gate gate;
+    Selection chosen;
+  };
+
+  VisitOutcome decode_batch(const Pass& pass, LayerId layer);
+  void begin_union();
+  void touch(ExpertId expert, std::size_t user);
+  // by_weight_ and union_counts_ become the experts touched, in touch order.
+  void end_union();
+  void share_out(const EventOutcome& outcome, LayerId layer);
+  void check_selection(const Selection& chosen) const;
   VisitOutcome route(const Pass& pass, LayerId layer);
   // False where neither logits nor a ranked recording say which expert of a visit is best.
-  [[nodiscard]] bool knows_order() const { return gate_.has_logits() || parts_.trace->ranked(); }
-  void order_by_weight(const Selection& chosen);
+  [[nodiscard]] bool knows_order(const Gate& gate) const {
+    return gate.has_logits() || parts_.trace->ranked();
+  }
+  void order_by_weight(const Gate& gate, const Selection& chosen);
   void judge_speculation(LayerId layer, const EventOutcome& outcome);
   void count_waste(std::span<const ExpertKey> evicted);
   void waste_all();
@@ -110,17 +150,21 @@ class ExpertSession {
   SessionParts parts_;
   CacheAccounting accounting_;
   Gate gate_;
-  std::vector<float> logits_;   // [experts]
-  std::vector<ExpertId> ids_;   // [recorded k]
-  std::vector<float> weights_;  // [recorded k]
+  CellReader reader_;
   PrefetchCounts prefetched_;
   std::vector<std::uint8_t> speculative_;  // [layers * experts], read ahead and not yet demanded
   Selection chosen_;
   std::vector<ExpertId> by_weight_;
   std::vector<std::uint32_t> order_;
-  std::vector<std::uint32_t> last_touch_;    // [experts], scratch of a union pass
-  std::vector<std::uint32_t> touch_counts_;  // [experts], scratch of a union pass
+  // Of a union.
+  std::uint32_t touches_ = 0;
+  std::vector<std::uint32_t> last_touch_;    // [experts]
+  std::vector<std::uint32_t> touch_counts_;  // [experts]
+  std::vector<std::size_t> first_user_;      // [experts]
   std::vector<std::uint32_t> union_counts_;
+  // Of a pass over several sequences.
+  std::vector<Lane> lanes_;
+  std::vector<RoutedToken> routed_;
   std::uint32_t decoded_tokens_ = 0;
 };
 

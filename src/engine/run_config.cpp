@@ -24,7 +24,7 @@ class ConfigReader {
   RunConfig read() {
     root_.integer_or("schema", 1, 1, 1);
     root_.string_or("description", "");
-    const TraceKeys trace = read_trace();
+    TraceKeys trace = read_trace();
     std::vector<RunConfig::Input> inputs;
     auto model = read_reference("model", "models", &read_model, inputs);
     auto device = read_reference("device", "devices", &read_device, inputs);
@@ -34,7 +34,7 @@ class ConfigReader {
     const CacheConfig cache = read_cache();
     Section prefetch =
         read_policy<Prefetcher>(root_.optional_object("prefetch"), "prefetch", "none");
-    const ExecutionOptions execution = read_execution(device);
+    const ExecutionOptions execution = read_execution(device, trace.schedule.batch);
     const std::uint64_t seed = root_.integer_or("seed", 1);
     resolved_["seed"] = seed;
     root_.reject_unread_keys();
@@ -205,12 +205,13 @@ class ConfigReader {
     return given;
   }
 
-  ExecutionOptions read_execution(const std::optional<Device>& device) {
+  ExecutionOptions read_execution(const std::optional<Device>& device, BatchOptions& batch) {
     ExecutionOptions execution;
     execution.lanes = device ? device->flash.lanes : 1;
     execution.threads = device ? device->cpu.threads : 1;
     std::string overlap = "none";
     std::string layout = "slices";
+    std::string scheduler = "none";
     if (auto section = root_.optional_object("execution")) {
       overlap = section->choice_or("overlap", overlap, {"none", "expert", "projection"});
       layout = section->choice_or("expert_layout", layout, {"slices", "contiguous"});
@@ -222,7 +223,10 @@ class ConfigReader {
       }
       execution.threads = section->integer_or("threads", execution.threads, 1, 1024);
       execution.service_noise = section->boolean_or("service_noise", false);
+      batch.size = section->integer_or("batch", 1, 1, 4096);
+      scheduler = section->choice_or("scheduler", scheduler, {"none", "expertflow"});
     }
+    if (scheduler == "expertflow") batch.scheduler = TokenSchedulerKind::kExpertFlow;
     execution.overlap = overlap == "none"     ? Overlap::kNone
                         : overlap == "expert" ? Overlap::kExpert
                                               : Overlap::kProjection;
@@ -231,7 +235,9 @@ class ConfigReader {
                               {"lanes", execution.lanes},
                               {"threads", execution.threads},
                               {"expert_layout", layout},
-                              {"service_noise", execution.service_noise}};
+                              {"service_noise", execution.service_noise},
+                              {"batch", batch.size},
+                              {"scheduler", scheduler}};
     return execution;
   }
 

@@ -74,7 +74,7 @@ struct PassRecord {
   CacheCounts cache;                // of this pass
   FlashCounts flash;                // of this pass
   PrefetchCounts prefetch;          // of this pass
-  std::uint64_t experts = 0;        // executed, all layers
+  std::uint64_t experts = 0;        // distinct ones that ran, all layers
 };
 
 // A job of the compute agent.

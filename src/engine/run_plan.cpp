@@ -36,6 +36,7 @@ RunPlan::RunPlan(RunConfig config)
   choose_gate();
   choose_k();
   check_gate();
+  batch_sequences();
   size_experts();
   size_cache();
   build_session();
@@ -226,16 +227,23 @@ std::unique_ptr<EvictionPolicy> RunPlan::make_eviction(const Section& section,
 }
 
 std::unique_ptr<ExpertSession> RunPlan::make_session(
-    std::unique_ptr<RoutingPolicy> routing, const CacheOptions& options,
+    std::unique_ptr<RoutingPolicy> routing, const Section& section, const CacheOptions& options,
     std::unique_ptr<EvictionPolicy> eviction) const {
   SessionParts parts;
   parts.trace = &trace_;
   parts.gate = gate_;
   parts.k = k_;
   parts.routing = std::move(routing);
+  if (config_.schedule.batch.size > 1) {
+    parts.lanes.reserve(schedule_.lanes);
+    for (std::size_t lane = 0; lane < schedule_.lanes; ++lane) {
+      parts.lanes.push_back(make_routing(section));
+    }
+  }
   parts.cache = std::make_unique<ExpertCache>(options, std::move(eviction));
   parts.expert_bytes = expert_bytes_;
   parts.reset = config_.cache.reset;
+  parts.tokens_in_pass = schedule_.tokens_in_pass;
   return std::make_unique<ExpertSession>(std::move(parts));
 }
 
@@ -243,19 +251,17 @@ Section RunPlan::named(const std::string& policy, const std::string& pointer) co
   return {Json{{"policy", policy}}, config_.shown, pointer};
 }
 
-AccessLog RunPlan::accesses_of(std::unique_ptr<RoutingPolicy> routing) const {
+AccessLog RunPlan::accesses_of(const Section& routing) const {
   CacheOptions streaming = cache_options_;
   streaming.capacity = 0;
-  const auto session = make_session(std::move(routing), streaming,
+  const auto session = make_session(make_routing(routing), routing, streaming,
                                     make_eviction(named("lru", "/cache/eviction"), nullptr));
   return record_accesses(*session, schedule_, config_.cache.reset);
 }
 
-AccessLog RunPlan::native_accesses() const {
-  return accesses_of(make_routing(named("top_k", "/routing")));
-}
+AccessLog RunPlan::native_accesses() const { return accesses_of(named("top_k", "/routing")); }
 
-AccessLog RunPlan::executed_accesses() const { return accesses_of(make_routing(config_.routing)); }
+AccessLog RunPlan::executed_accesses() const { return accesses_of(config_.routing); }
 
 CacheCounts RunPlan::replay_belady(const AccessLog& log) const {
   return replay_accesses(log, cache_options_,
@@ -280,7 +286,7 @@ void RunPlan::build_session() {
   if (eviction_probe->looks_ahead()) need_future(config_.eviction);
   if (prefetch_probe->looks_ahead()) need_future(config_.prefetch);
   if (eviction_probe->looks_ahead() || prefetch_probe->looks_ahead()) {
-    future_ = std::make_unique<AccessLog>(accesses_of(make_routing(config_.routing)));
+    future_ = std::make_unique<AccessLog>(accesses_of(config_.routing));
   }
   const FutureAccesses* future = future_ ? &future_->accesses() : nullptr;
   auto eviction = make_eviction(config_.eviction, future);
@@ -297,7 +303,7 @@ void RunPlan::build_session() {
                         "expected none, because a cache of capacity 0 has no "
                         "room for what is read ahead");
   }
-  session_ = make_session(std::move(routing), cache_options_, std::move(eviction));
+  session_ = make_session(std::move(routing), config_.routing, cache_options_, std::move(eviction));
 }
 
 void RunPlan::build_simulation() {

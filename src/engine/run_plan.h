@@ -64,6 +64,7 @@ class RunPlan {
   void choose_gate();
   void choose_k();
   void check_gate() const;
+  void batch_sequences();
   void size_experts();
   void size_cache();
   void check_routing(const RoutingPolicy& routing) const;
@@ -71,14 +72,16 @@ class RunPlan {
   void build_simulation();
   void warn_about_traps();
   void warn_about_small_cache();
+  void warn_about_batches();
   void warn_about_recorded_sizes();
   [[nodiscard]] std::unique_ptr<RoutingPolicy> make_routing(const Section& section) const;
   [[nodiscard]] std::unique_ptr<EvictionPolicy> make_eviction(const Section& section,
                                                               const FutureAccesses* future) const;
+  // `section`: what `routing` was made from, for the policies of further lanes.
   [[nodiscard]] std::unique_ptr<ExpertSession> make_session(
-      std::unique_ptr<RoutingPolicy> routing, const CacheOptions& options,
+      std::unique_ptr<RoutingPolicy> routing, const Section& section, const CacheOptions& options,
       std::unique_ptr<EvictionPolicy> eviction) const;
-  [[nodiscard]] AccessLog accesses_of(std::unique_ptr<RoutingPolicy> routing) const;
+  [[nodiscard]] AccessLog accesses_of(const Section& routing) const;
   [[nodiscard]] Section named(const std::string& policy, const std::string& pointer) const;
   [[nodiscard]] EvictionContext eviction_context(const FutureAccesses* future) const;
 

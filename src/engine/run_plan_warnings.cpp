@@ -42,6 +42,7 @@ void RunPlan::warn_about_recorded_sizes() {
 void RunPlan::warn_about_traps() {
   warn_about_small_cache();
   warn_about_recorded_sizes();
+  warn_about_batches();
   if (config_.model && !trace_.model().empty() && trace_.model() != config_.model->name) {
     warnings_.push_back(
         fmt::format("routing was recorded on {}, sizes are those of {}: what follows "

@@ -91,7 +91,7 @@ ComputeCost TaskCosts::task(const Task& task, std::uint32_t position, std::uint3
       return tokens == 1 ? router_ : cost(router_bytes_, dense_rates_, tokens);
     case TaskKind::kShared:
       return tokens == 1 ? shared_ : cost(shared_bytes_, dense_rates_, tokens);
-    // Only the last token of a pass needs a distribution over the vocabulary.
+    // Only the last token of a prefill needs a distribution over the vocabulary.
     case TaskKind::kHead:
       return head_;
     default:

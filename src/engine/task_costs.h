@@ -4,10 +4,12 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "core/units.h"
+#include "engine/token_schedule.h"
 #include "hardware/device.h"
 #include "model/moe_model.h"
 #include "model/token_graph.h"
@@ -58,6 +60,11 @@ class TaskCosts {
   // the pass. Fixed cost: the device's overhead per layer, once per layer, with its attention.
   [[nodiscard]] ComputeCost task(const Task& task, std::uint32_t position,
                                  std::uint32_t tokens) const;
+  // The same for a pass that decodes one token of each of several sequences: weights stream once
+  // and are multiplied once per token; each token reads its own key-value cache, and one that
+  // changed to this batch has its cache copied first (read and written at the rate of DRAM); the
+  // head runs for every token. One token that has not moved costs what task() says.
+  [[nodiscard]] ComputeCost batch_task(const Task& task, std::span<const PassToken> tokens) const;
   // kExpert and kExpertDown of an expert of `expert_bytes` that serves `tokens` tokens.
   [[nodiscard]] ComputeCost expert(TaskKind kind, std::uint64_t expert_bytes,
                                    std::uint32_t tokens) const;
@@ -73,6 +80,8 @@ class TaskCosts {
   [[nodiscard]] std::uint64_t dense_bytes() const { return dense_bytes_; }
   // Key-value cache after `tokens` tokens of one sequence.
   [[nodiscard]] std::uint64_t kv_bytes(std::uint64_t tokens) const;
+  // What batch_task() copies before a pass, over all layers, reads and writes.
+  [[nodiscard]] std::uint64_t kv_copy_bytes(std::span<const PassToken> tokens) const;
   // Weight formats that the device has no kernel rate for: bound by DRAM alone.
   [[nodiscard]] const std::vector<std::string>& formats_without_rate() const { return no_rate_; }
 
@@ -93,6 +102,10 @@ class TaskCosts {
                                         std::uint32_t tokens);
   [[nodiscard]] std::uint64_t kv_read_bytes(const LayerBytes& layer, std::uint32_t position,
                                             std::uint32_t tokens) const;
+  [[nodiscard]] ComputeCost batch_attention(const LayerBytes& layer,
+                                            std::span<const PassToken> tokens) const;
+  [[nodiscard]] static std::uint64_t kv_copy_bytes(const LayerBytes& layer,
+                                                   std::span<const PassToken> tokens);
   [[nodiscard]] std::uint64_t down_bytes(std::uint64_t expert_bytes) const;
 
   std::vector<LayerBytes> layers_;  // [hidden layers]

@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <utility>
+
+#include "metrics/batch_result.h"
 
 namespace moesim {
 namespace {
@@ -46,18 +49,32 @@ RunMetrics::RunMetrics(RunPlan& plan, bool keep_rows)
       keep_rows_(keep_rows),
       quality_(plan.trace().shape(), plan.k(), plan.session().routing().max_experts(),
                plan.schedule().measured_tokens * plan.trace().shape().layers, false) {
-  walls_.reserve(plan.schedule().measured_tokens);
-  if (keep_rows) rows_.reserve(plan.schedule().measured_tokens);
+  const TokenSchedule& schedule = plan.schedule();
+  walls_.reserve(schedule.measured_tokens);
+  if (keep_rows) rows_.reserve(schedule.measured_tokens);
+  pass_rows_.resize(schedule.tokens_in_pass);
+  awaiting_first_.reserve(static_cast<std::size_t>(
+      std::count_if(schedule.passes.begin(), schedule.passes.end(),
+                    [](const Pass& pass) { return pass.starts_sequence; }) +
+      static_cast<std::ptrdiff_t>(schedule.tokens_in_pass)));
 }
 
 void RunMetrics::on_visit(const Pass& pass, LayerId layer, const VisitOutcome& visit,
                           TimePoint /*at*/) {
-  if (pass.measured) quality_.add(layer, *visit.gate, *visit.executed);
+  if (!pass.measured) return;
+  if (visit.tokens.empty()) quality_.add(layer, *visit.gate, *visit.executed);
+  for (const RoutedToken& token : visit.tokens) {
+    quality_.add(layer, *token.gate, *token.executed);
+    TokenRow& row = pass_rows_[token.place];
+    row.read_bytes += token.demand_bytes;
+    row.hits += token.hits;
+    row.misses += token.misses;
+    row.experts += token.executed->ids.size();
+  }
 }
 
 void RunMetrics::on_pass(const PassRecord& record) {
   const Pass& pass = *record.pass;
-  longest_context_ = std::max(longest_context_, pass.position + pass.count);
   track_first_tokens(record);
   if (pass.phase == Phase::kPrefill) {
     prefill_ += record.end - record.start;
@@ -70,37 +87,91 @@ void RunMetrics::on_pass(const PassRecord& record) {
 // Time to first token: from the start of a sequence to the end of its first decoded token.
 void RunMetrics::track_first_tokens(const PassRecord& record) {
   const Pass& pass = *record.pass;
-  if (pass.starts_sequence) {
-    awaiting_first_ = true;
-    since_start_ = {};
+  if (pass.tokens.empty()) {
+    if (pass.starts_sequence) begin_sequence(pass.sequence, record.start);
+    if (pass.phase == Phase::kDecode) end_first_token(pass.sequence, record.end);
   }
-  if (!awaiting_first_) return;
-  since_start_ += record.end - record.start;
-  if (pass.phase == Phase::kDecode) {
-    first_token_sum_ += since_start_;
-    ++first_tokens_;
-    awaiting_first_ = false;
+  for (const PassToken& token : pass.tokens) {
+    if (token.starts_sequence) begin_sequence(token.sequence, record.start);
+    end_first_token(token.sequence, record.end);
   }
+}
+
+void RunMetrics::begin_sequence(std::int32_t sequence, TimePoint at) {
+  awaiting_first_.push_back({sequence, at});
+}
+
+void RunMetrics::end_first_token(std::int32_t sequence, TimePoint at) {
+  const auto begun =
+      std::find_if(awaiting_first_.begin(), awaiting_first_.end(),
+                   [&](const Begun& waiting) { return waiting.sequence == sequence; });
+  if (begun == awaiting_first_.end()) return;
+  first_token_sum_ += at - begun->at;
+  ++first_tokens_;
+  awaiting_first_.erase(begun);
 }
 
 void RunMetrics::add_measured(const PassRecord& record) {
   const Duration wall = record.end - record.start;
-  walls_.push_back(wall);
   wall_ += wall;
-  add(parts_, record.parts);
-  add(path_, record.path);
-  dependency_ += record.dependency;
-  flash_bound_ += record.flash_bound;
-  dram_bytes_ += record.dram_bytes;
   compute_bytes_ += record.compute_bytes;
   cache_ += record.cache;
   flash_ += record.flash;
   prefetch_ += record.prefetch;
-  if (!keep_rows_) return;
+  step_.tokens += record.pass->decoded_tokens();
+  step_.wall += wall;
+  add(step_.parts, record.parts);
+  add(step_.path, record.path);
+  step_.dependency += record.dependency;
+  step_.flash_bound += record.flash_bound;
+  step_.dram_bytes += record.dram_bytes;
+  if (keep_rows_) add_rows(record);
+  if (record.pass->ends_step) end_step();
+}
+
+// A token took as long as its step: that is when its sequence gets the next one.
+void RunMetrics::end_step() {
+  const std::size_t tokens = step_.tokens;
+  walls_.insert(walls_.end(), tokens, step_.wall);
+  if (keep_rows_) {
+    for (std::size_t i = rows_.size() - tokens; i < rows_.size(); ++i) {
+      rows_[i].wall = step_.wall;
+      rows_[i].parts = step_.parts;
+    }
+  }
+  const auto times = static_cast<std::int64_t>(tokens);
+  token_wall_ += times * step_.wall;
+  for (std::size_t i = 0; i < kTimeParts; ++i) parts_[i] += times * step_.parts[i];
+  for (std::size_t i = 0; i < kPathParts; ++i) path_[i] += times * step_.path[i];
+  dependency_ += times * step_.dependency;
+  flash_bound_ += times * step_.flash_bound;
+  dram_bytes_ += tokens * step_.dram_bytes;
+  step_ = {};
+}
+
+void RunMetrics::add_rows(const PassRecord& record) {
   const Pass& pass = *record.pass;
-  rows_.push_back({pass.first, pass.sequence, pass.position, wall, record.parts,
-                   record.cache.demand_bytes + record.prefetch.issued_bytes, record.cache.hits,
-                   record.cache.misses, record.experts});
+  if (pass.tokens.empty()) {
+    rows_.push_back({pass.first,
+                     pass.sequence,
+                     pass.position,
+                     {},
+                     {},
+                     record.cache.demand_bytes + record.prefetch.issued_bytes,
+                     record.cache.hits,
+                     record.cache.misses,
+                     record.experts});
+    return;
+  }
+  pass_rows_[0].read_bytes += record.prefetch.issued_bytes;
+  for (std::size_t place = 0; place < pass.tokens.size(); ++place) {
+    const PassToken& token = pass.tokens[place];
+    TokenRow& row = pass_rows_[place];
+    row.token = token.row;
+    row.sequence = token.sequence;
+    row.position = token.position;
+    rows_.push_back(std::exchange(row, {}));
+  }
 }
 
 RunResult RunMetrics::result() const {
@@ -115,6 +186,7 @@ RunResult RunMetrics::result() const {
   result.prefetch = prefetch_;
   result.token_cycle_bytes = plan_.token_cycle_bytes();
   result.routing = quality_.result();
+  if (plan_.config().schedule.batch.size > 1) result.batch = batch_result(plan_, cache_.accesses);
   result.warnings = plan_.warnings();
   if (result.routing.mean.agreement < 1) {
     result.warnings.push_back(
@@ -143,12 +215,13 @@ TimeResult RunMetrics::time_result() const {
   for (const Duration wall : walls_) walls_ms.push_back(to_ms(wall));
   time.tpot_ms = latency_statistics(std::move(walls_ms));
   const auto tokens = static_cast<double>(walls_.size());
-  time.tpot_ms.mean = to_ms(wall_) / tokens;
+  time.tpot_ms.mean = to_ms(token_wall_) / tokens;
   time.decode_tokens_per_s = tokens / to_seconds(wall_);
   if (first_tokens_ > 0)
     time.ttft_ms = to_ms(first_token_sum_) / static_cast<double>(first_tokens_);
   time.parts = parts_;
   time.path = path_;
+  time.token_wall = token_wall_;
   time.wall = wall_;
   time.prefill_ms = to_ms(prefill_);
   time.dependency_ms = to_ms(dependency_) / tokens;
@@ -163,7 +236,7 @@ MemoryResult RunMetrics::memory_result() const {
   MemoryResult memory;
   memory.budget_mib = plan_.config().device->memory.app_budget_mib;
   memory.dense_mib = to_mib(plan_.costs()->dense_bytes());
-  memory.kv_peak_mib = to_mib(plan_.costs()->kv_bytes(longest_context_));
+  memory.kv_peak_mib = to_mib(kv_peak_bytes(plan_.schedule(), *plan_.costs()));
   memory.expert_cache_mib = to_mib(plan_.cache_bytes());
   return memory;
 }

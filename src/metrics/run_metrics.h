@@ -23,8 +23,23 @@ class RunMetrics final : public RunObserver {
   [[nodiscard]] RunResult result() const;
 
  private:
+  // What the passes of one step did: together they give each of `tokens` sequences one token.
+  struct Step {
+    std::size_t tokens = 0;
+    Duration wall{};
+    Durations<kTimeParts> parts{};
+    Durations<kPathParts> path{};
+    Duration dependency{};
+    Duration flash_bound{};
+    std::uint64_t dram_bytes = 0;
+  };
+
   void add_measured(const PassRecord& record);
+  void end_step();
+  void add_rows(const PassRecord& record);
   void track_first_tokens(const PassRecord& record);
+  void begin_sequence(std::int32_t sequence, TimePoint at);
+  void end_first_token(std::int32_t sequence, TimePoint at);
   [[nodiscard]] TimeResult time_result() const;
   [[nodiscard]] MemoryResult memory_result() const;
   [[nodiscard]] EnergyResult energy_result() const;
@@ -36,7 +51,10 @@ class RunMetrics final : public RunObserver {
   std::vector<TokenRow> rows_;
   Durations<kTimeParts> parts_{};
   Durations<kPathParts> path_{};
+  Duration token_wall_{};
   Duration wall_{};
+  Step step_;
+  std::vector<TokenRow> pass_rows_;  // of the pass under way, where it decodes several sequences
   Duration prefill_{};
   Duration dependency_{};
   Duration flash_bound_{};
@@ -46,10 +64,12 @@ class RunMetrics final : public RunObserver {
   CacheCounts prefill_cache_;
   FlashCounts flash_;
   PrefetchCounts prefetch_;
-  std::uint32_t longest_context_ = 0;
-  // Time to first token, per sequence.
-  bool awaiting_first_ = false;
-  Duration since_start_{};
+  // Time to first token: sequences that have begun and have no decoded token.
+  struct Begun {
+    std::int32_t sequence = 0;
+    TimePoint at{};
+  };
+  std::vector<Begun> awaiting_first_;
   Duration first_token_sum_{};
   std::size_t first_tokens_ = 0;
 };

@@ -45,14 +45,16 @@ struct TimeResult {
   LatencyStatistics tpot_ms;
   double ttft_ms = 0;
   double decode_tokens_per_s = 0;
-  Durations<kTimeParts> parts{};  // summed over the measured tokens
-  Durations<kPathParts> path{};   // likewise
-  Duration wall{};                // likewise
-  double prefill_ms = 0;          // all prefill passes
-  double dependency_ms = 0;       // per token
-  double flash_bound_ms = 0;      // per token
-  double dram_bound_ms = 0;       // per token
-  FlashCounts flash;              // of the measured tokens
+  // Summed over the measured tokens: with batches a pass counts once for each of its tokens.
+  Durations<kTimeParts> parts{};
+  Durations<kPathParts> path{};
+  Duration token_wall{};
+  Duration wall{};            // of the measured passes, each once
+  double prefill_ms = 0;      // all prefill passes
+  double dependency_ms = 0;   // per token
+  double flash_bound_ms = 0;  // per token
+  double dram_bound_ms = 0;   // per token
+  FlashCounts flash;          // of the measured tokens
 };
 
 struct MemoryResult {
@@ -68,6 +70,16 @@ struct EnergyResult {
   std::map<std::string, double> by_component;  // J per token
 };
 
+// Several sequences in lock-step. Of the measured passes.
+struct BatchResult {
+  std::size_t size = 1;  // as configured
+  std::uint64_t passes = 0;
+  std::uint64_t tokens = 0;
+  std::uint64_t distinct_experts = 0;  // over all passes and layers
+  std::optional<SchedulerOutcome> scheduler;
+  std::uint64_t kv_copy_bytes = 0;  // for sequences that the scheduler moved
+};
+
 struct RunResult {
   std::size_t prefill_tokens = 0;
   std::size_t warmup_tokens = 0;
@@ -80,6 +92,7 @@ struct RunResult {
   RoutingQualityResult routing;
   std::optional<double> belady_hit_rate;           // of the native selections
   std::optional<double> belady_executed_hit_rate;  // of the selections that ran
+  std::optional<BatchResult> batch;
   std::optional<TimeResult> time;
   std::optional<MemoryResult> memory;
   std::optional<EnergyResult> energy;

@@ -30,6 +30,9 @@ struct PrefetchQuery {
   std::uint32_t event = 0;  // number of the cache event that this visit was
   LayerId layer{};
   std::span<const ExpertId> executed;  // the experts of this visit
+  // Where several sequences decode in one pass: the rows of all its tokens, of which `token` is the
+  // first and whose distinct experts `executed` holds. Empty: `token` alone.
+  std::span<const std::uint32_t> rows = {};
 };
 
 class Prefetcher {

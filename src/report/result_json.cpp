@@ -113,6 +113,24 @@ Json memory_json(const MemoryResult& memory) {
           {"over_budget_mib", memory.over_budget_mib()}};
 }
 
+Json batch_json(const BatchResult& batch, bool knows_time) {
+  const auto passes = static_cast<double>(batch.passes);
+  Json json = {{"size", batch.size},
+               {"passes", batch.passes},
+               {"tokens_per_pass", static_cast<double>(batch.tokens) / passes},
+               {"distinct_experts_per_pass", static_cast<double>(batch.distinct_experts) / passes},
+               {"scheduler", nullptr}};
+  if (!batch.scheduler) return json;
+  const SchedulerOutcome& scheduler = *batch.scheduler;
+  json["scheduler"] = {{"objective_before", scheduler.objective_before},
+                       {"objective_after", scheduler.objective_after},
+                       {"steps", scheduler.steps},
+                       {"changed_steps", scheduler.changed_steps},
+                       {"moved_sequences", scheduler.moved_sequences},
+                       {"kv_copy_bytes", knows_time ? Json(batch.kv_copy_bytes) : Json(nullptr)}};
+  return json;
+}
+
 Json throughput_json(const TimeResult& time) {
   return {{"decode_tokens_per_s", time.decode_tokens_per_s},
           {"ttft_ms", time.ttft_ms},
@@ -134,6 +152,7 @@ Json result_json(const RunReport& report) {
   json["tokens"] = {{"prefill", result.prefill_tokens},
                     {"warmup", result.warmup_tokens},
                     {"measured", result.measured_tokens}};
+  if (result.batch) json["batch"] = batch_json(*result.batch, result.time.has_value());
   if (result.time) {
     const TimeResult& time = *result.time;
     json["throughput"] = throughput_json(time);

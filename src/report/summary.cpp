@@ -89,6 +89,19 @@ class Summary {
                        execution.at("lanes").get<std::size_t>(),
                        execution.at("threads").get<std::size_t>(), policy(config.at("prefetch"))));
     }
+    if (result_.batch) write_batch(*result_.batch);
+  }
+
+  void write_batch(const BatchResult& batch) {
+    const auto passes = static_cast<double>(batch.passes);
+    line("batch",
+         fmt::format("{:.2f} sequences a pass (at most {}), {:.1f} distinct experts a pass",
+                     static_cast<double>(batch.tokens) / passes, batch.size,
+                     static_cast<double>(batch.distinct_experts) / passes));
+    if (!batch.scheduler) return;
+    line("scheduler",
+         fmt::format("{} distinct experts of the model's own routing, {} as the sequences stand",
+                     batch.scheduler->objective_after, batch.scheduler->objective_before));
   }
 
   // One line's worth; the whole stands in the trace (sim trace inspect).
@@ -144,7 +157,7 @@ class Summary {
   void write_bound(const TimeResult& time) {
     const auto largest = std::max_element(time.path.begin(), time.path.end());
     const auto part = static_cast<PathPart>(largest - time.path.begin());
-    const double share = 100 * to_seconds(*largest) / to_seconds(time.wall);
+    const double share = 100 * to_seconds(*largest) / to_seconds(time.token_wall);
     std::string name = to_string(part);
     std::replace(name.begin(), name.end(), '_', ' ');
     line("bound by",

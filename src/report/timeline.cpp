@@ -62,8 +62,9 @@ void Timeline::on_visit(const Pass& /*pass*/, LayerId layer, const VisitOutcome&
 
 void Timeline::on_pass(const PassRecord& record) {
   const Pass& pass = *record.pass;
-  const std::string name = pass.phase == Phase::kPrefill ? fmt::format("prefill of {}", pass.count)
-                                                         : fmt::format("token {}", pass.first);
+  std::string name = fmt::format("token {}", pass.first);
+  if (pass.phase == Phase::kPrefill) name = fmt::format("prefill of {}", pass.count);
+  if (!pass.tokens.empty()) name = fmt::format("{} tokens from {}", pass.tokens.size(), pass.first);
   add({kDecode,
        kTokenTrack,
        name,
