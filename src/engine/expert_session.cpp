@@ -91,16 +91,18 @@ VisitOutcome ExpertSession::decode(const Pass& pass, LayerId layer, std::span<co
 
 VisitOutcome ExpertSession::route(const Pass& pass, LayerId layer) {
   chosen_.clear();
-  parts_.routing->route({pass.first, pass.sequence, layer, gate_, pass.phase},
-                        parts_.cache->view(layer), chosen_);
+  const RouterVisit visit{pass.first, pass.sequence, layer, gate_, pass.phase};
+  const ResidencyView view = parts_.cache->view(layer);
+  parts_.routing->route(visit, view, chosen_);
   if (chosen_.ids.empty() || chosen_.ids.size() > parts_.routing->max_experts()) {
     throw InvariantError("a routing policy returned more experts than it declared, or none");
   }
+  const std::optional<double> divergence = parts_.routing->bias_divergence(visit, view);
   order_by_weight(chosen_);
   const EventOutcome outcome = parts_.cache->visit(decoded_tokens_, layer, by_weight_);
   accounting_.count(decoded_tokens_, layer, outcome);
   judge_speculation(layer, outcome);
-  return {true, outcome.accesses, outcome.evicted, outcome.number, &gate_, &chosen_};
+  return {true, outcome.accesses, outcome.evicted, outcome.number, &gate_, &chosen_, divergence};
 }
 
 bool ExpertSession::begin_read(ExpertKey key) {

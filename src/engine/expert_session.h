@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -50,6 +51,8 @@ struct VisitOutcome {
   std::uint32_t event = 0;              // number of the cache event
   Gate* gate = nullptr;                 // set to this visit; null after a union pass
   const Selection* executed = nullptr;  // in the policy's own order; null after a union pass
+  // RoutingPolicy::bias_divergence of this visit.
+  std::optional<double> bias_divergence;
 };
 
 struct SessionParts {

@@ -185,7 +185,7 @@ class Summary {
 
   void write_routing() {
     const RoutingProxies& mean = result_.routing.mean;
-    heading("Routing against the model's own choice (divergence, not quality)");
+    heading("Routing against the model's own choice (divergence proxies, not quality)");
     line("experts",
          fmt::format("{:.2f} per token and layer; {:.2f} % of the model's own choice ran",
                      mean.experts, 100 * mean.agreement));
