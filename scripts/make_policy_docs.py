@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Writes docs/policies.md from what the program says of its policies.
 
     scripts/make_policy_docs.py            write docs/policies.md
