@@ -29,12 +29,13 @@ class Curve(NamedTuple):
 CURVES = [
     Curve("Cache-Prior", "cache_prior", "lambda",
           [0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1]),
-    Curve("max rank", "max_rank", "M", [8, 9, 10, 12, 14, 16, 20, 24, 32, 48, 64]),
-    Curve("cumulative threshold", "cumulative_threshold", "p_thr",
+    Curve("Max rank", "max_rank", "M", [8, 9, 10, 12, 14, 16, 20, 24, 32, 48, 64]),
+    Curve("Cumulative threshold", "cumulative_threshold", "p_thr",
           [0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1]),
-    Curve("pruning (ODP)", "odp", "mu", [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]),
-    Curve("pruning (fewer experts)", "top_p", "k_max", [8, 7, 6, 5, 4, 3, 2], {"P": 1}),
-    Curve("dropping cold experts", "drop_cold", "F", [0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3]),
+    Curve("Pruning by ratio (ODP)", "odp", "mu", [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]),
+    Curve("Pruning to fewer experts", "top_p", "k_max", [8, 7, 6, 5, 4, 3, 2], {"P": 1}),
+    Curve("Dropping cold experts", "drop_cold", "F",
+          [0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5]),
 ]  # fmt: skip
 BOUNDS = {"Belady": "belady", "MIN with bypass": "min_bypass"}
 
