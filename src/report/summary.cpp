@@ -194,6 +194,11 @@ class Summary {
            fmt::format("{:.3f} % of the router's weight went to experts that did not run",
                        100 * *mean.dropped_mass));
     }
+    if (mean.skipped_mass.value_or(0) > 0) {
+      line("skipped mass",
+           fmt::format("{:.3f} % of the router's weight had no other expert in its place",
+                       100 * *mean.skipped_mass));
+    }
   }
 
   void write_memory(const MemoryResult& memory) {
