@@ -144,7 +144,7 @@ class Probe {
   }
 
   void expect_choices(const std::vector<Json>& good, const Json& bad) {
-    for (const Json& value : good) expect_accepted(value);
+    for (const Json& value : good) expect_known(value);
     expect_refused(bad);
   }
 
@@ -156,6 +156,14 @@ class Probe {
     } else {
       expect_refused(at);
     }
+  }
+
+  // A name may ask for another model or trace than there is here, but it must not be unknown.
+  void expect_known(const Json& value) {
+    ++probes_;
+    const std::optional<std::string> message = refusal<Interface>(config(value));
+    CHECK_MESSAGE(!(message && contains(*message, "unknown value")), policy_, ": ",
+                  message.value_or(""));
   }
 
   void expect_accepted(const Json& value) {
