@@ -5,7 +5,7 @@ set -euo pipefail
 declare -A packages=(
   [build]="g++ cmake ninja-build libboost-dev libboost-graph-dev nlohmann-json3-dev libeigen3-dev
            libcli11-dev libfmt-dev libtbb-dev libssl-dev"
-  [test]="doctest-dev libbenchmark-dev python3 python3-pytest python3-numpy"
+  [test]="doctest-dev libbenchmark-dev python3 python3-pytest python3-numpy python3-matplotlib"
   [tidy]="clang-tidy clang-format"
 )
 

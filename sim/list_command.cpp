@@ -18,14 +18,41 @@ namespace {
 struct Listed {
   std::string name;
   std::string description;
+  // Of policies.
+  std::string source;
+  Json neutral;  // null where there is no such setting
   std::vector<Parameter> parameters;
 };
+
+// k of the example that neutral settings are shown at, and another one that tells what is k.
+constexpr std::size_t kExampleK = 8;
+constexpr std::size_t kOtherK = 6;
+
+// "M = k, keep_top = 2"; "any" where no parameter matters.
+std::string neutral_text(About::Neutral neutral) {
+  const Json parameters = neutral(kExampleK);
+  const Json other = neutral(kOtherK);
+  std::string text;
+  for (const auto& item : parameters.items()) {
+    const bool is_k = item.value() == Json(kExampleK) && other.at(item.key()) == Json(kOtherK);
+    text += fmt::format("{}{} = {}", text.empty() ? "" : ", ", item.key(),
+                        is_k ? "k" : item.value().dump());
+  }
+  return text.empty() ? "any" : text;
+}
+
+Json neutral_json(About::Neutral neutral) {
+  if (neutral == nullptr) return nullptr;
+  return {{"k", kExampleK}, {"parameters", neutral(kExampleK)}, {"text", neutral_text(neutral)}};
+}
 
 template <class Interface>
 std::vector<Listed> policies() {
   std::vector<Listed> result;
   for (const auto& [name, entry] : Registry<Interface>::instance().all()) {
-    result.push_back({name, entry.about.description, entry.parameters});
+    const About& about = entry.about;
+    result.push_back(
+        {name, about.description, about.source, neutral_json(about.neutral), entry.parameters});
   }
   return result;
 }
@@ -41,6 +68,8 @@ std::vector<Listed> models() {
                      static_cast<double>(model.total_params()) * 1e-9, model.moe_layers.size(),
                      model.num_experts, model.num_experts_per_tok,
                      to_mib(2 * model.expert_params())),
+         "",
+         nullptr,
          {}});
   }
   return result;
@@ -54,7 +83,7 @@ std::vector<Listed> devices() {
     for (const auto& [tag, count] : device.count_tags()) {
       if (count > 0) tags += fmt::format("{}{} {}", tags.empty() ? "" : ", ", count, tag);
     }
-    result.push_back({name, fmt::format("{} ({})", device.description, tags), {}});
+    result.push_back({name, fmt::format("{} ({})", device.description, tags), "", nullptr, {}});
   }
   return result;
 }
@@ -66,27 +95,55 @@ std::vector<Listed> listed(const std::string& what) {
   return what == "models" ? models() : devices();
 }
 
+// "number in [0, 1], default 0.2"; "string: mean|token|ema, default "mean"".
+std::string value_text(const Parameter& parameter) {
+  const bool interval = parameter.range.front() == '[' || parameter.range.front() == '(';
+  return fmt::format("{}{} {}, default {}", parameter.type, interval ? " in" : ":", parameter.range,
+                     parameter.default_value.dump());
+}
+
 void print_text(const std::vector<Listed>& things) {
+  const char* separator = "";
   for (const Listed& thing : things) {
+    if (!thing.source.empty()) std::cout << separator;
+    separator = "\n";
     std::cout << fmt::format("{:<22} {}\n", thing.name, thing.description);
+    if (!thing.source.empty()) std::cout << fmt::format("    {:<18} {}\n", "source", thing.source);
+    if (!thing.neutral.is_null()) {
+      std::cout << fmt::format("    {:<18} {}\n", "neutral setting",
+                               thing.neutral.at("text").get<std::string>());
+    }
     for (const Parameter& parameter : thing.parameters) {
-      std::cout << fmt::format("    {:<22} {:<22} {}\n", parameter.name,
-                               "default " + parameter.default_value.dump(), parameter.text);
+      std::cout << fmt::format("    {:<18} {}\n", parameter.name, parameter.text);
+      std::cout << fmt::format("    {:<18} {}\n", "", value_text(parameter));
+      std::cout << fmt::format("    {:<18} source: {}\n", "", parameter.source);
     }
   }
+}
+
+Json parameters_json(const std::vector<Parameter>& parameters) {
+  Json result = Json::array();
+  for (const Parameter& parameter : parameters) {
+    result.push_back({{"name", parameter.name},
+                      {"description", parameter.text},
+                      {"type", parameter.type},
+                      {"default", parameter.default_value},
+                      {"range", parameter.range},
+                      {"source", parameter.source}});
+  }
+  return result;
 }
 
 void print_json(const std::vector<Listed>& things) {
   Json result = Json::array();
   for (const Listed& thing : things) {
-    Json parameters = Json::array();
-    for (const Parameter& parameter : thing.parameters) {
-      parameters.push_back({{"name", parameter.name},
-                            {"default", parameter.default_value},
-                            {"description", parameter.text}});
+    Json json = {{"name", thing.name}, {"description", thing.description}};
+    if (!thing.source.empty()) {
+      json["source"] = thing.source;
+      json["neutral"] = thing.neutral;
     }
-    result.push_back(
-        {{"name", thing.name}, {"description", thing.description}, {"parameters", parameters}});
+    json["parameters"] = parameters_json(thing.parameters);
+    result.push_back(std::move(json));
   }
   std::cout << result.dump(2) << "\n";
 }

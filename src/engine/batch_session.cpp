@@ -21,13 +21,15 @@ VisitOutcome ExpertSession::decode_batch(const Pass& pass, LayerId layer) {
     Lane& lane = lanes_[token.lane];
     if (!lane.reader.set(lane.gate, token.row, layer)) continue;
     lane.chosen.clear();
-    lane.routing->route({token.row, token.sequence, layer, lane.gate, pass.phase},
-                        parts_.cache->view(layer), lane.chosen);
+    const RouterVisit visit{token.row, token.sequence, layer, lane.gate, pass.phase};
+    const ResidencyView view = parts_.cache->view(layer);
+    lane.routing->route(visit, view, lane.chosen);
     check_selection(lane.chosen);
     order_by_weight(lane.gate, lane.chosen);
     if (best_last) std::reverse(by_weight_.begin(), by_weight_.end());
     for (const ExpertId expert : by_weight_) touch(expert, routed_.size());
-    routed_.push_back({place, &lane.gate, &lane.chosen, 0, 0, 0});
+    routed_.push_back({place, &lane.gate, &lane.chosen, 0, 0, 0,
+                       lane.routing->bias_divergence(visit, view)});
   }
   if (routed_.empty()) return {};
   end_union();

@@ -86,9 +86,11 @@ VisitOutcome ExpertSession::decode(const Pass& pass, LayerId layer, std::span<co
 
 VisitOutcome ExpertSession::route(const Pass& pass, LayerId layer) {
   chosen_.clear();
-  parts_.routing->route({pass.first, pass.sequence, layer, gate_, pass.phase},
-                        parts_.cache->view(layer), chosen_);
+  const RouterVisit router_visit{pass.first, pass.sequence, layer, gate_, pass.phase};
+  const ResidencyView view = parts_.cache->view(layer);
+  parts_.routing->route(router_visit, view, chosen_);
   check_selection(chosen_);
+  const std::optional<double> divergence = parts_.routing->bias_divergence(router_visit, view);
   order_by_weight(gate_, chosen_);
   const EventOutcome outcome = parts_.cache->visit(decoded_tokens_, layer, by_weight_);
   accounting_.count(decoded_tokens_, layer, outcome);
@@ -100,6 +102,7 @@ VisitOutcome ExpertSession::route(const Pass& pass, LayerId layer) {
   visit.event = outcome.number;
   visit.gate = &gate_;
   visit.executed = &chosen_;
+  visit.bias_divergence = divergence;
   return visit;
 }
 

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -52,6 +53,7 @@ struct RoutedToken {
   std::uint32_t hits = 0;
   std::uint32_t misses = 0;
   std::uint64_t demand_bytes = 0;
+  std::optional<double> bias_divergence;  // RoutingPolicy::bias_divergence of this token
 };
 
 // One layer visit, decided. References and spans are valid until the next visit.
@@ -65,6 +67,7 @@ struct VisitOutcome {
   bool is_union = false;                  // one event, whatever the accounting (visit_union)
   std::span<const std::uint32_t> served;  // tokens that each access serves; empty: one
   std::span<const RoutedToken> tokens;    // of a pass over several sequences, those that visit
+  std::optional<double> bias_divergence;  // RoutingPolicy::bias_divergence of this visit
 };
 
 struct SessionParts {

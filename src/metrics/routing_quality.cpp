@@ -21,25 +21,19 @@ double divergence_part(double own, double other) {
 }  // namespace
 
 RoutingQuality::RoutingQuality(RoutingShape shape, std::size_t k, std::size_t max_experts,
-                               std::size_t visits, bool absolute_mass)
-    : shape_(shape),
-      absolute_mass_(absolute_mass),
-      sums_(shape.layers),
-      is_native_(shape.experts, 0) {
+                               std::size_t tokens)
+    : all_(tokens * shape.layers), is_native_(shape.experts, 0) {
+  layers_.reserve(shape.layers);
+  for (std::size_t layer = 0; layer < shape.layers; ++layer) layers_.emplace_back(tokens);
   union_.reserve(k + max_experts);
-  dropped_masses_.reserve(visits);
-  divergences_.reserve(visits);
-  gate_l2s_.reserve(visits);
   counts_.displaced_by_rank.resize(k);
   counts_.promoted_by_rank.resize(shape.experts);
   counts_.experts_histogram.resize(max_experts + 1);
 }
 
 void RoutingQuality::start() {
-  std::fill(sums_.begin(), sums_.end(), Sums{});
-  dropped_masses_.clear();
-  divergences_.clear();
-  gate_l2s_.clear();
+  all_.clear();
+  for (Statistics& layer : layers_) layer.clear();
   counts_.added = 0;
   counts_.removed = 0;
   for (auto* counts :
@@ -49,28 +43,34 @@ void RoutingQuality::start() {
 }
 
 void RoutingQuality::add(LayerId layer, Gate& gate, const Selection& executed) {
-  Sums& sums = sums_[index(layer)];
   // First, for afterwards every relative probability is at hand.
-  const double total =
-      absolute_mass_ && gate.has_logits() ? gate.total_relative_probability() : 0.0;
+  const double total = gate.has_logits() ? gate.total_relative_probability() : 0.0;
   const std::size_t native_experts = gate.native().ids.size();
   const std::size_t kept = gather(gate.native(), executed);
-  ++sums.visits;
-  sums.experts += executed.ids.size();
-  sums.agreement += static_cast<double>(kept) / static_cast<double>(native_experts);
+  const double agreement = static_cast<double>(kept) / static_cast<double>(native_experts);
+  Values values;
+  values[kExperts] = static_cast<double>(executed.ids.size());
+  values[kAgreement] = agreement;
+  values[kSwapRate] = 1 - agreement;
   ++counts_.experts_histogram[executed.ids.size()];
   if (kept == native_experts && kept == executed.ids.size()) {
-    sums.retained_mass += 1;
+    values[kRetainedMass] = 1.0;
+    for (const Proxy proxy :
+         {kDroppedMass, kSkippedMass, kTotalVariation, kJensenShannon, kGateL2}) {
+      values[proxy] = 0.0;
+    }
   } else {
     count_changes(native_experts, gate);
-    if (weigh(native_experts, gate)) {
-      add_masses(native_experts, sums);
-    } else {
-      ++sums.unweighed;
-    }
+    if (weigh(native_experts, gate)) compare_masses(native_experts, values);
   }
-  add_logits(native_experts, gate, total, sums);
-  if (executed.ids.size() != native_experts || !gate.has_logits()) ++sums.without_regret;
+  if (gate.has_logits()) compare_logits(native_experts, gate, total, values);
+  layers_[index(layer)].add_visit(values);
+  all_.add_visit(values);
+}
+
+void RoutingQuality::add_bias_divergence(LayerId layer, double divergence) {
+  layers_[index(layer)].add(kBiasDivergence, divergence);
+  all_.add(kBiasDivergence, divergence);
 }
 
 std::size_t RoutingQuality::gather(const Selection& native, const Selection& executed) {
@@ -122,18 +122,26 @@ bool RoutingQuality::weigh(std::size_t native_experts, Gate& gate) {
   return true;
 }
 
-void RoutingQuality::add_masses(std::size_t native_experts, Sums& sums) {
+void RoutingQuality::compare_masses(std::size_t native_experts, Values& values) const {
   double native_sum = 0;
   double executed_sum = 0;
   double dropped_sum = 0;
-  std::size_t executed_experts = 0;
   for (std::size_t i = 0; i < union_.size(); ++i) {
     const Member& member = union_[i];
     if (i < native_experts) native_sum += member.mass;
-    if (member.executed) executed_sum += member.mass;
-    if (!member.executed) dropped_sum += member.mass;
-    executed_experts += member.executed ? 1 : 0;
+    (member.executed ? executed_sum : dropped_sum) += member.mass;
   }
+  const double dropped = native_sum > 0 ? dropped_sum / native_sum : 0.0;
+  values[kRetainedMass] = native_sum > 0 ? executed_sum / native_sum : 1.0;
+  values[kDroppedMass] = dropped;
+  values[kSkippedMass] = union_.size() == native_experts ? dropped : 0.0;
+  compare_gates(native_experts, native_sum, executed_sum, values);
+}
+
+void RoutingQuality::compare_gates(std::size_t native_experts, double native_sum,
+                                   double executed_sum, Values& values) const {
+  const auto executed_experts = static_cast<std::size_t>(std::count_if(
+      union_.begin(), union_.end(), [](const Member& member) { return member.executed; }));
   double variation = 0;
   double divergence = 0;
   double square_native = 0;
@@ -148,118 +156,108 @@ void RoutingQuality::add_masses(std::size_t native_experts, Sums& sums) {
     square_native += g * g;
     square_difference += (g - executed) * (g - executed);
   }
-  const double dropped = native_sum > 0 ? dropped_sum / native_sum : 0.0;
-  const double l2 = std::sqrt(square_difference / square_native);
-  sums.retained_mass += native_sum > 0 ? executed_sum / native_sum : 1.0;
-  sums.dropped_mass += dropped;
-  if (union_.size() == native_experts) sums.skipped_mass += dropped;
-  sums.total_variation += variation;
-  sums.jensen_shannon += divergence;
-  sums.gate_l2 += l2;
-  dropped_masses_.push_back(dropped);
-  divergences_.push_back(divergence);
-  gate_l2s_.push_back(l2);
+  values[kTotalVariation] = variation;
+  values[kJensenShannon] = divergence;
+  values[kGateL2] = std::sqrt(square_difference / square_native);
 }
 
-void RoutingQuality::add_logits(std::size_t native_experts, Gate& gate, double total, Sums& sums) {
-  if (!gate.has_logits()) {
-    ++sums.without_range;
-    ++sums.without_total;
-    return;
-  }
-  sums.logit_range += gate.logit_range();
-  for (std::size_t i = 0; i < union_.size(); ++i) {
-    if (union_[i].executed == (i < native_experts)) continue;
-    sums.logit_regret += (i < native_experts ? 1 : -1) * gate.logit(union_[i].expert);
-  }
-  if (!absolute_mass_) {
-    ++sums.without_total;
-    return;
-  }
+// `total`: of the relative probabilities of all experts.
+void RoutingQuality::compare_logits(std::size_t native_experts, Gate& gate, double total,
+                                    Values& values) const {
   double mass = 0;
-  for (const Member& member : union_) {
-    if (member.executed) mass += gate.relative_probability(member.expert);
+  double regret = 0;
+  std::size_t executed = 0;
+  for (std::size_t i = 0; i < union_.size(); ++i) {
+    const Member& member = union_[i];
+    if (member.executed) {
+      mass += gate.relative_probability(member.expert);
+      ++executed;
+    }
+    if (member.executed == (i < native_experts)) continue;
+    regret += (i < native_experts ? 1 : -1) * gate.logit(member.expert);
   }
-  sums.retained_mass_absolute += total > 0 ? mass / total : 0.0;
+  values[kLogitRange] = gate.logit_range();
+  values[kRetainedMassAbsolute] = total > 0 ? mass / total : 0.0;
+  if (executed == native_experts) values[kLogitRegret] = regret;
 }
 
-void RoutingQuality::add_bias_divergence(LayerId layer, double divergence) {
-  Sums& sums = sums_[index(layer)];
-  ++sums.divergences;
-  sums.bias_divergence += divergence;
+RoutingQuality::Statistics::Statistics(std::size_t most_visits) {
+  series_.reserve(kProxies);
+  for (std::size_t i = 0; i < kProxies; ++i) series_.push_back({0, 0, UpperTail(most_visits)});
 }
 
-void RoutingQuality::Sums::operator+=(const Sums& other) {
-  visits += other.visits;
-  experts += other.experts;
-  unweighed += other.unweighed;
-  without_total += other.without_total;
-  without_regret += other.without_regret;
-  without_range += other.without_range;
-  divergences += other.divergences;
-  agreement += other.agreement;
-  retained_mass += other.retained_mass;
-  retained_mass_absolute += other.retained_mass_absolute;
-  dropped_mass += other.dropped_mass;
-  skipped_mass += other.skipped_mass;
-  total_variation += other.total_variation;
-  jensen_shannon += other.jensen_shannon;
-  gate_l2 += other.gate_l2;
-  logit_regret += other.logit_regret;
-  logit_range += other.logit_range;
-  bias_divergence += other.bias_divergence;
+void RoutingQuality::Statistics::add_visit(const Values& values) {
+  ++visits_;
+  for (std::size_t i = 0; i < kProxies; ++i) {
+    if (values[i]) add(static_cast<Proxy>(i), *values[i]);
+  }
 }
 
-RoutingProxies RoutingQuality::Sums::means() const {
-  RoutingProxies means;
-  means.visits = visits;
-  if (visits == 0) return means;
-  const auto n = static_cast<double>(visits);
-  const auto mean = [n](double sum, std::uint64_t missing) {
-    return missing == 0 ? std::optional(sum / n) : std::nullopt;
+void RoutingQuality::Statistics::add(Proxy proxy, double value) {
+  Series& series = series_[proxy];
+  ++series.values;
+  series.sum += value;
+  series.tail.add(value);
+}
+
+void RoutingQuality::Statistics::clear() {
+  visits_ = 0;
+  for (Series& series : series_) {
+    series.values = 0;
+    series.sum = 0;
+    series.tail.clear();
+  }
+}
+
+template <class Statistic>
+RoutingProxies RoutingQuality::Statistics::proxies(Statistic&& statistic) const {
+  RoutingProxies result;
+  result.visits = visits_;
+  if (visits_ == 0) return result;
+  const auto of = [&](Proxy proxy) {
+    const Series& series = series_[proxy];
+    return series.values == visits_ ? std::optional<double>(statistic(series)) : std::nullopt;
   };
-  means.experts = static_cast<double>(experts) / n;
-  means.agreement = agreement / n;
-  means.retained_mass = mean(retained_mass, unweighed);
-  means.retained_mass_absolute = mean(retained_mass_absolute, without_total);
-  means.dropped_mass = mean(dropped_mass, unweighed);
-  means.skipped_mass = mean(skipped_mass, unweighed);
-  means.total_variation = mean(total_variation, unweighed);
-  means.jensen_shannon = mean(jensen_shannon, unweighed);
-  means.gate_l2 = mean(gate_l2, unweighed);
-  means.logit_regret = mean(logit_regret, without_regret);
-  means.logit_range = mean(logit_range, without_range);
-  means.bias_divergence = mean(bias_divergence, visits - divergences);
-  return means;
+  result.experts = of(kExperts).value();
+  result.agreement = of(kAgreement).value();
+  result.swap_rate = of(kSwapRate).value();
+  result.retained_mass = of(kRetainedMass);
+  result.retained_mass_absolute = of(kRetainedMassAbsolute);
+  result.dropped_mass = of(kDroppedMass);
+  result.skipped_mass = of(kSkippedMass);
+  result.total_variation = of(kTotalVariation);
+  result.jensen_shannon = of(kJensenShannon);
+  result.gate_l2 = of(kGateL2);
+  result.logit_regret = of(kLogitRegret);
+  result.logit_range = of(kLogitRange);
+  result.bias_divergence = of(kBiasDivergence);
+  const double ranges = series_[kLogitRange].sum;
+  if (result.logit_regret) {
+    result.logit_regret_over_mean_range =
+        ranges > 0 ? *result.logit_regret / (ranges / static_cast<double>(visits_)) : 0.0;
+  }
+  return result;
 }
 
-std::optional<double> RoutingQuality::p95(std::span<const double> nonzero) const {
-  std::uint64_t visits = 0;
-  for (const Sums& sums : sums_) {
-    if (sums.unweighed > 0) return std::nullopt;
-    visits += sums.visits;
-  }
-  if (visits == 0) return std::nullopt;
-  const std::uint64_t element = (95 * visits + 99) / 100;  // counted from one
-  const std::uint64_t zeros = visits - nonzero.size();
-  if (element <= zeros) return 0.0;
-  std::vector<double> values(nonzero.begin(), nonzero.end());
-  const auto at = values.begin() + static_cast<std::ptrdiff_t>(element - zeros - 1);
-  std::nth_element(values.begin(), at, values.end());
-  return *at;
+RoutingProxies RoutingQuality::Statistics::means() const {
+  return proxies(
+      [](const Series& series) { return series.sum / static_cast<double>(series.values); });
+}
+
+RoutingProxies RoutingQuality::Statistics::p95s() const {
+  return proxies([](const Series& series) { return series.tail.p95(); });
 }
 
 RoutingQualityResult RoutingQuality::result() const {
   RoutingQualityResult result = counts_;
-  Sums all;
-  for (const Sums& sums : sums_) {
-    all += sums;
-    result.by_layer.push_back(sums.means());
+  result.mean = all_.means();
+  result.p95 = all_.p95s();
+  result.by_layer.reserve(layers_.size());
+  result.p95_by_layer.reserve(layers_.size());
+  for (const Statistics& layer : layers_) {
+    result.by_layer.push_back(layer.means());
+    result.p95_by_layer.push_back(layer.p95s());
   }
-  result.mean = all.means();
-  result.p95_dropped_mass = p95(dropped_masses_);
-  result.p95_jensen_shannon = p95(divergences_);
-  result.p95_gate_l2 = p95(gate_l2s_);
   return result;
 }
 

@@ -3,25 +3,27 @@
 // policies on one model and say nothing absolute about the quality of its output.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <span>
 #include <vector>
 
 #include "core/ids.h"
+#include "metrics/upper_tail.h"
 #include "routing/gate.h"
 #include "routing/selection.h"
 
 namespace moesim {
 
-// Means over visits (one token at one layer). S: native set, S~: executed set, p: routing
-// probability (recorded weight on a compact trace), g, g~: p renormalised over S and over S~.
-// A proxy is absent where some visit did not have what it needs.
+// One statistic over visits (one token at one layer). S: native set, S~: executed set, p: routing
+// probability (recorded weight on a compact trace), g, g~: p renormalised over S and over S~, z:
+// router logits. A proxy is absent where some visit did not have what it needs.
 struct RoutingProxies {
   std::uint64_t visits = 0;
   double experts = 0;                            // |S~|
   double agreement = 1;                          // |S n S~| / |S|
+  double swap_rate = 0;                          // 1 - agreement
   std::optional<double> retained_mass;           // sum_{S~} p / sum_S p
   std::optional<double> retained_mass_absolute;  // sum_{S~} p; needs logits
   std::optional<double> dropped_mass;            // sum_{S \ S~} p / sum_S p
@@ -31,18 +33,18 @@ struct RoutingProxies {
   std::optional<double> gate_l2;                 // ||g - g~|| / ||g||
   std::optional<double> logit_regret;            // sum_S z - sum_{S~} z; needs |S~| = |S|, logits
   std::optional<double> logit_range;             // max z - min z; needs logits
-  std::optional<double> bias_divergence;         // see RoutingPolicy::bias_divergence
+  std::optional<double> logit_regret_over_mean_range;  // logit_regret / mean logit_range
+  std::optional<double> bias_divergence;               // see RoutingPolicy::bias_divergence
 };
 
 struct RoutingQualityResult {
   RoutingProxies mean;
-  std::vector<RoutingProxies> by_layer;  // [layers]
-  // 95th percentiles over visits, nearest rank: element ceil(0.95 n) of the sorted values.
-  std::optional<double> p95_dropped_mass;
-  std::optional<double> p95_jensen_shannon;
-  std::optional<double> p95_gate_l2;
-  std::uint64_t added = 0;    // executed, not native: the swaps where |S~| is always |S|
-  std::uint64_t removed = 0;  // native, not executed
+  // 95th percentile of each proxy by nearest rank: element ceil(0.95 n) of the sorted values.
+  RoutingProxies p95;
+  std::vector<RoutingProxies> by_layer;          // [layers], means
+  std::vector<RoutingProxies> p95_by_layer;      // [layers]
+  std::uint64_t added = 0;                       // executed, not native: the swaps where |S~| = |S|
+  std::uint64_t removed = 0;                     // native, not executed
   std::vector<std::uint64_t> displaced_by_rank;  // [k], of native rank r, not executed
   std::vector<std::uint64_t> promoted_by_rank;   // [experts], of rank r >= k, executed
   std::vector<std::uint64_t> experts_histogram;  // [max_experts + 1], visits that ran n experts
@@ -56,11 +58,9 @@ struct RoutingQualityResult {
 // always equal.
 class RoutingQuality {
  public:
-  // `max_experts`: the most that the policy executes. `visits`: room is reserved for so many, so
-  // that add() does not allocate; more are taken too. `absolute_mass`: whether to compute
-  // retained_mass_absolute, which takes a softmax over all experts in every visit.
-  RoutingQuality(RoutingShape shape, std::size_t k, std::size_t max_experts, std::size_t visits,
-                 bool absolute_mass = true);
+  // `max_experts`: the most that the policy executes. `tokens`: the most visits that a layer will
+  // have; room is reserved for so many, so that add() does not allocate.
+  RoutingQuality(RoutingShape shape, std::size_t k, std::size_t max_experts, std::size_t tokens);
 
   // `gate` is set to the visit. Throws InvariantError for an executed expert outside the native
   // set of a compact trace.
@@ -70,31 +70,53 @@ class RoutingQuality {
   // Forgets everything added so far: the end of the warm-up.
   void start();
 
+  // Throws InvariantError where a layer had more visits than announced.
   [[nodiscard]] RoutingQualityResult result() const;
 
  private:
-  struct Sums {
-    std::uint64_t visits = 0;
-    std::uint64_t experts = 0;
-    std::uint64_t unweighed = 0;      // visits with neither probabilities nor equal sets
-    std::uint64_t without_total = 0;  // visits without an absolute mass
-    std::uint64_t without_regret = 0;
-    std::uint64_t without_range = 0;
-    std::uint64_t divergences = 0;
-    double agreement = 0;
-    double retained_mass = 0;
-    double retained_mass_absolute = 0;
-    double dropped_mass = 0;
-    double skipped_mass = 0;
-    double total_variation = 0;
-    double jensen_shannon = 0;
-    double gate_l2 = 0;
-    double logit_regret = 0;
-    double logit_range = 0;
-    double bias_divergence = 0;
+  enum Proxy : std::uint8_t {
+    kExperts,
+    kAgreement,
+    kSwapRate,
+    kRetainedMass,
+    kRetainedMassAbsolute,
+    kDroppedMass,
+    kSkippedMass,
+    kTotalVariation,
+    kJensenShannon,
+    kGateL2,
+    kLogitRegret,
+    kLogitRange,
+    kBiasDivergence,
+    kProxies
+  };
+  template <class T>
+  using PerProxy = std::array<T, kProxies>;
 
-    void operator+=(const Sums& other);
+  // What a visit has of each proxy.
+  using Values = PerProxy<std::optional<double>>;
+
+  // Of one layer, or of all.
+  class Statistics {
+   public:
+    explicit Statistics(std::size_t most_visits);
+    void add_visit(const Values& values);
+    void add(Proxy proxy, double value);
+    void clear();
     [[nodiscard]] RoutingProxies means() const;
+    [[nodiscard]] RoutingProxies p95s() const;
+
+   private:
+    struct Series {
+      std::uint64_t values = 0;  // fewer than visits: some visit had none
+      double sum = 0;
+      UpperTail tail;
+    };
+    template <class Statistic>
+    [[nodiscard]] RoutingProxies proxies(Statistic&& statistic) const;
+
+    std::uint64_t visits_ = 0;
+    std::vector<Series> series_;  // [kProxies]
   };
   // Of one visit: each native expert, then each executed one that is not native.
   struct Member {
@@ -107,20 +129,16 @@ class RoutingQuality {
   std::size_t gather(const Selection& native, const Selection& executed);
   void count_changes(std::size_t native_experts, Gate& gate);
   bool weigh(std::size_t native_experts, Gate& gate);
-  void add_masses(std::size_t native_experts, Sums& sums);
-  void add_logits(std::size_t native_experts, Gate& gate, double total, Sums& sums);
-  [[nodiscard]] std::optional<double> p95(std::span<const double> nonzero) const;
+  void compare_masses(std::size_t native_experts, Values& values) const;
+  void compare_gates(std::size_t native_experts, double native_sum, double executed_sum,
+                     Values& values) const;
+  void compare_logits(std::size_t native_experts, Gate& gate, double total, Values& values) const;
 
-  RoutingShape shape_;
-  bool absolute_mass_;
-  std::vector<Sums> sums_;               // [layers]
+  std::vector<Statistics> layers_;  // [layers]
+  Statistics all_;
   std::vector<Member> union_;            // of the visit
   std::vector<std::uint8_t> is_native_;  // [experts], in add(): 1 native, 2 native and executed
-  // Values per visit that differ from 0, for the percentiles.
-  std::vector<double> dropped_masses_;
-  std::vector<double> divergences_;
-  std::vector<double> gate_l2s_;
-  RoutingQualityResult counts_;  // integers only
+  RoutingQualityResult counts_;          // its counts only
 };
 
 }  // namespace moesim

@@ -26,6 +26,23 @@ void add(Durations<Parts>& sum, const Durations<Parts>& more) {
   for (std::size_t i = 0; i < Parts; ++i) sum[i] += more[i];
 }
 
+// Experts that all caches hold together; nothing where experts of one cache differ in size.
+std::optional<std::uint64_t> slots_of(const CacheOptions& options) {
+  const std::vector<std::uint64_t>& sizes = options.expert_size;
+  const std::size_t experts =
+      options.scope == CacheScope::kGlobal ? sizes.size() : options.shape.experts;
+  std::uint64_t slots = 0;
+  for (auto first = sizes.begin(); first != sizes.end();) {
+    const auto end = first + static_cast<std::ptrdiff_t>(experts);
+    if (std::any_of(first, end, [first](std::uint64_t size) { return size != *first; })) {
+      return std::nullopt;
+    }
+    slots += std::min<std::uint64_t>(options.capacity / *first, experts);
+    first = end;
+  }
+  return slots;
+}
+
 }  // namespace
 
 LatencyStatistics latency_statistics(std::vector<double> values) {
@@ -48,7 +65,7 @@ RunMetrics::RunMetrics(RunPlan& plan, bool keep_rows)
     : plan_(plan),
       keep_rows_(keep_rows),
       quality_(plan.trace().shape(), plan.k(), plan.session().routing().max_experts(),
-               plan.schedule().measured_tokens * plan.trace().shape().layers, false) {
+               plan.schedule().measured_tokens) {
   const TokenSchedule& schedule = plan.schedule();
   walls_.reserve(schedule.measured_tokens);
   if (keep_rows) rows_.reserve(schedule.measured_tokens);
@@ -62,9 +79,13 @@ RunMetrics::RunMetrics(RunPlan& plan, bool keep_rows)
 void RunMetrics::on_visit(const Pass& pass, LayerId layer, const VisitOutcome& visit,
                           TimePoint /*at*/) {
   if (!pass.measured) return;
-  if (visit.tokens.empty()) quality_.add(layer, *visit.gate, *visit.executed);
+  if (visit.tokens.empty()) {
+    quality_.add(layer, *visit.gate, *visit.executed);
+    if (visit.bias_divergence) quality_.add_bias_divergence(layer, *visit.bias_divergence);
+  }
   for (const RoutedToken& token : visit.tokens) {
     quality_.add(layer, *token.gate, *token.executed);
+    if (token.bias_divergence) quality_.add_bias_divergence(layer, *token.bias_divergence);
     TokenRow& row = pass_rows_[token.place];
     row.read_bytes += token.demand_bytes;
     row.hits += token.hits;
@@ -185,6 +206,7 @@ RunResult RunMetrics::result() const {
   result.prefill = prefill_cache_;
   result.prefetch = prefetch_;
   result.token_cycle_bytes = plan_.token_cycle_bytes();
+  result.cache_slots = slots_of(plan_.cache_options());
   result.routing = quality_.result();
   if (plan_.config().schedule.batch.size > 1) result.batch = batch_result(plan_, cache_.accesses);
   result.warnings = plan_.warnings();

@@ -89,6 +89,7 @@ struct RunResult {
   CacheCounts prefill;  // of the prefill passes
   PrefetchCounts prefetch;
   std::uint64_t token_cycle_bytes = 0;
+  std::optional<std::uint64_t> cache_slots;  // experts that fit, where those of a cache are equal
   RoutingQualityResult routing;
   std::optional<double> belady_hit_rate;           // of the native selections
   std::optional<double> belady_executed_hit_rate;  // of the selections that ran

@@ -30,6 +30,14 @@ Json parts_json(const Durations<Parts>& parts, std::size_t tokens) {
   return result;
 }
 
+// Little's law: what the mean lifetime is in the steady state. The cache holds `cache_slots`
+// experts for `measured_tokens`, and each load begins one stay.
+Json little_lifetime(const RunResult& result) {
+  if (result.cache.loads == 0 || result.cache_slots.value_or(0) == 0) return nullptr;
+  return static_cast<double>(*result.cache_slots * result.measured_tokens) /
+         static_cast<double>(result.cache.loads);
+}
+
 Json cache_json(const RunResult& result) {
   const CacheCounts& cache = result.cache;
   const std::uint64_t bytes = cache.demand_bytes + result.prefetch.issued_bytes;
@@ -41,6 +49,7 @@ Json cache_json(const RunResult& result) {
   json["mib_per_token"] = result.knows_bytes ? Json(to_mib(bytes) / tokens) : Json(nullptr);
   json["mean_lifetime_tokens"] =
       cache.evictions == 0 ? Json(nullptr) : Json(ratio(cache.lifetime_tokens, cache.evictions));
+  json["little_lifetime_tokens"] = little_lifetime(result);
   json["token_cycle_mib"] =
       result.knows_bytes ? Json(to_mib(result.token_cycle_bytes)) : Json(nullptr);
   json["loads"] = cache.loads;
@@ -71,28 +80,33 @@ Json prefetch_json(const RunResult& result) {
 Json proxies_json(const RoutingProxies& proxies) {
   return {{"experts_per_token_layer", proxies.experts},
           {"agreement", proxies.agreement},
+          {"swap_rate", proxies.swap_rate},
           {"retained_mass", or_null(proxies.retained_mass)},
+          {"retained_mass_absolute", or_null(proxies.retained_mass_absolute)},
           {"dropped_mass", or_null(proxies.dropped_mass)},
           {"skipped_mass", or_null(proxies.skipped_mass)},
           {"total_variation", or_null(proxies.total_variation)},
           {"jensen_shannon", or_null(proxies.jensen_shannon)},
           {"gate_l2", or_null(proxies.gate_l2)},
-          {"logit_regret", or_null(proxies.logit_regret)}};
+          {"logit_regret", or_null(proxies.logit_regret)},
+          {"logit_range", or_null(proxies.logit_range)},
+          {"logit_regret_over_mean_range", or_null(proxies.logit_regret_over_mean_range)},
+          {"kl_bias", or_null(proxies.bias_divergence)}};
 }
 
 Json routing_json(const RoutingQualityResult& routing) {
   Json json = proxies_json(routing.mean);
   json["added"] = routing.added;
   json["removed"] = routing.removed;
-  json["p95"] = {{"dropped_mass", or_null(routing.p95_dropped_mass)},
-                 {"jensen_shannon", or_null(routing.p95_jensen_shannon)},
-                 {"gate_l2", or_null(routing.p95_gate_l2)}};
+  json["p95"] = proxies_json(routing.p95);
   json["displaced_by_rank"] = routing.displaced_by_rank;
   json["promoted_by_rank"] = routing.promoted_by_rank;
   json["experts_histogram"] = routing.experts_histogram;
   json["by_layer"] = Json::array();
-  for (const RoutingProxies& layer : routing.by_layer)
-    json["by_layer"].push_back(proxies_json(layer));
+  for (std::size_t layer = 0; layer < routing.by_layer.size(); ++layer) {
+    json["by_layer"].push_back(proxies_json(routing.by_layer[layer]));
+    json["by_layer"].back()["p95"] = proxies_json(routing.p95_by_layer[layer]);
+  }
   return json;
 }
 

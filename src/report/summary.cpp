@@ -198,7 +198,7 @@ class Summary {
 
   void write_routing() {
     const RoutingProxies& mean = result_.routing.mean;
-    heading("Routing against the model's own choice (divergence, not quality)");
+    heading("Routing against the model's own choice (divergence proxies, not quality)");
     line("experts",
          fmt::format("{:.2f} per token and layer; {:.2f} % of the model's own choice ran",
                      mean.experts, 100 * mean.agreement));
@@ -206,6 +206,11 @@ class Summary {
       line("dropped mass",
            fmt::format("{:.3f} % of the router's weight went to experts that did not run",
                        100 * *mean.dropped_mass));
+    }
+    if (mean.skipped_mass.value_or(0) > 0) {
+      line("skipped mass",
+           fmt::format("{:.3f} % of the router's weight had no other expert in its place",
+                       100 * *mean.skipped_mass));
     }
   }
 

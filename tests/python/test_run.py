@@ -48,6 +48,54 @@ def test_the_result_has_the_keys_of_the_contract(result):
     assert isinstance(result["warnings"], list)
 
 
+PROXIES = {
+    "experts_per_token_layer", "agreement", "swap_rate", "retained_mass", "retained_mass_absolute",
+    "dropped_mass", "skipped_mass", "total_variation", "jensen_shannon", "gate_l2", "logit_regret",
+    "logit_range", "logit_regret_over_mean_range", "kl_bias",
+}  # fmt: skip
+
+
+def test_every_proxy_has_a_mean_and_a_p95_per_layer_and_in_all(result):
+    routing = result["routing"]
+    for block in [routing, *routing["by_layer"]]:
+        assert PROXIES <= set(block)
+        assert PROXIES == set(block["p95"])
+        # Cache-Prior on full logits: nothing is unknown.
+        assert all(isinstance(block[name], float) for name in PROXIES)
+        assert all(isinstance(block["p95"][name], float) for name in PROXIES)
+        assert block["total_variation"] == pytest.approx(block["dropped_mass"])
+        assert block["p95"]["dropped_mass"] > block["dropped_mass"] > 0 < block["kl_bias"]
+    for name in PROXIES - {"logit_regret_over_mean_range"}:
+        mean = sum(layer[name] for layer in routing["by_layer"]) / len(routing["by_layer"])
+        assert routing[name] == pytest.approx(mean), name
+
+
+def test_the_mean_lifetime_is_that_of_littles_law(run_sim):
+    """Apart from what is held at the end: 256 of 11,000 and more loads."""
+    done = run_sim("--config", PHONE, "--set", "/trace/max_tokens=300", "--json", "-")
+    cache = json.loads(done.stdout)["cache"]
+    assert cache["little_lifetime_tokens"] == pytest.approx(256 * 300 / cache["loads"])
+    assert cache["mean_lifetime_tokens"] == pytest.approx(cache["little_lifetime_tokens"], rel=0.03)
+
+
+def test_what_has_no_bias_and_what_has_no_loads_is_null(run_sim):
+    top_k = ["--set", "/routing/policy=top_k"]
+    assert run_json(run_sim, *top_k)["routing"]["kl_bias"] is None
+    streaming = run_json(run_sim, *top_k, "--set", "/cache/capacity_experts=0")
+    assert streaming["cache"]["little_lifetime_tokens"] is None
+
+
+def test_the_summary_calls_the_proxies_what_they_are(run_sim):
+    swapping = run_sim("--config", PHONE, *SHORT).stdout
+    assert "own choice (divergence proxies, not quality)" in swapping
+    assert "  - open loop: the recorded logits do not react" in swapping
+    assert "skipped mass" not in swapping
+    pruning = run_sim("--config", PHONE, *SHORT, "--set", '/routing={"policy": "odp", "mu": 0.5}')
+    assert "% of the router's weight had no other expert in its place" in pruning.stdout
+    own = run_sim("--config", PHONE, *SHORT, "--set", "/routing/policy=top_k").stdout
+    assert "open loop" not in own
+
+
 def test_the_parts_of_the_time_add_up(result):
     mean = result["throughput"]["tpot_ms"]["mean"]
     assert sum(result["time_ms_per_token"].values()) == pytest.approx(mean, rel=1e-12)

@@ -1,5 +1,6 @@
 #include "metrics/routing_quality.h"
 
+#include "support/allocation_counter.h"
 #include "support/routing.h"
 #include "support/testing.h"
 
@@ -40,7 +41,7 @@ TEST_SUITE("metrics/routing_quality") {
     CHECK(near(result.mean.retained_mass_absolute.value(), 0.8, 1e-7));
     for (const auto& proxy :
          {result.mean.dropped_mass, result.mean.total_variation, result.mean.jensen_shannon,
-          result.mean.gate_l2, result.mean.logit_regret, result.p95_gate_l2}) {
+          result.mean.gate_l2, result.mean.logit_regret, result.p95.gate_l2}) {
       CHECK(proxy == 0.0);
     }
     CHECK(result.added == 0);
@@ -94,7 +95,7 @@ TEST_SUITE("metrics/routing_quality") {
     f.add({2, 3}, kSecond);
     f.quality.start();
     CHECK(f.quality.result().mean.visits == 0);
-    CHECK(!f.quality.result().p95_gate_l2.has_value());
+    CHECK(!f.quality.result().p95.gate_l2.has_value());
     f.add({0, 1}, kFirst);
     f.add({0, 2}, kSecond);
     const RoutingQualityResult result = f.quality.result();
@@ -109,19 +110,51 @@ TEST_SUITE("metrics/routing_quality") {
     Fixture f;
     for (int i = 0; i < 19; ++i) f.add({0, 1});
     f.add({0, 2});
-    CHECK(f.quality.result().p95_dropped_mass == 0.0);  // element 19 of 20
+    CHECK(f.quality.result().p95.dropped_mass == 0.0);  // element 19 of 20
     f.add({0, 2});
-    CHECK(near(f.quality.result().p95_dropped_mass.value(), 0.375, 1e-7));  // 20 of 21
+    CHECK(near(f.quality.result().p95.dropped_mass.value(), 0.375, 1e-7));  // 20 of 21
     f.add({2, 3});
-    CHECK(near(f.quality.result().p95_dropped_mass.value(), 0.375, 1e-7));  // 21 of 22
+    CHECK(near(f.quality.result().p95.dropped_mass.value(), 0.375, 1e-7));  // 21 of 22
   }
 
-  TEST_CASE("the absolute mass can be left out") {
+  TEST_CASE("every proxy has its p95, per layer and in all") {
     Fixture f;
-    RoutingQuality quality({0, 1, 4}, 2, 2, 1, false);
-    quality.add(kFirst, f.gate, selection({0, 2}));
-    CHECK(!quality.result().mean.retained_mass_absolute.has_value());
-    CHECK(near(quality.result().mean.retained_mass.value(), 0.65 / 0.8, 1e-7));
+    for (int i = 0; i < 19; ++i) f.add({0, 1}, kFirst);
+    for (int i = 0; i < 2; ++i) f.add({0, 2}, kSecond);
+    const RoutingQualityResult result = f.quality.result();
+    CHECK(result.p95.swap_rate == 0.5);  // element 20 of 21
+    CHECK(result.p95.agreement == 1);
+    CHECK(result.p95.experts == 2);
+    CHECK(near(result.p95.total_variation.value(), 0.375, 1e-7));
+    CHECK(near(result.p95.retained_mass_absolute.value(), 0.8, 1e-7));
+    CHECK(near(result.p95.logit_regret.value(), std::log(2.0), 1e-7));
+    // The range of a visit is ln 10.
+    CHECK(near(result.p95.logit_regret_over_mean_range.value(), std::log10(2.0), 1e-7));
+    CHECK(near(result.mean.logit_regret_over_mean_range.value(), std::log10(2.0) * 2 / 21, 1e-7));
+    CHECK(result.p95_by_layer[0].swap_rate == 0);
+    CHECK(result.p95_by_layer[1].swap_rate == 0.5);
+    CHECK(result.by_layer[1].swap_rate == 0.5);
+    CHECK(!result.p95.bias_divergence.has_value());
+  }
+
+  TEST_CASE("adding takes no memory") {
+    Fixture f;
+    const Selection native = selection({0, 1});
+    const Selection swapped = selection({0, 3});
+    f.quality.add(kFirst, f.gate, native);
+    const std::uint64_t before = allocations();
+    for (int i = 0; i < 40; ++i) {
+      f.quality.add(kFirst, f.gate, native);
+      f.quality.add(kFirst, f.gate, swapped);
+    }
+    CHECK(allocations() == before);
+  }
+
+  TEST_CASE("more visits of a layer than announced are a defect") {
+    RoutingQuality quality({0, 1, 4}, 2, 2, 19);
+    Fixture f;
+    for (int i = 0; i < 20; ++i) quality.add(kFirst, f.gate, selection({0, 1}));
+    CHECK_THROWS_AS(static_cast<void>(quality.result()), InvariantError);
   }
 
   TEST_CASE("a compact visit goes by its recorded weights") {
@@ -145,11 +178,11 @@ TEST_SUITE("metrics/routing_quality") {
     f.gate.set_recorded(ids, {});
     f.add({3, 1});
     CHECK(f.quality.result().mean.retained_mass == 1.0);
-    CHECK(f.quality.result().p95_gate_l2 == 0.0);
+    CHECK(f.quality.result().p95.gate_l2 == 0.0);
     f.add({3});
     CHECK(f.quality.result().mean.agreement == 0.75);
     CHECK(!f.quality.result().mean.dropped_mass.has_value());
-    CHECK(!f.quality.result().p95_gate_l2.has_value());
+    CHECK(!f.quality.result().p95.gate_l2.has_value());
   }
 
   TEST_CASE("a mean of the bias divergence needs one of every visit") {
