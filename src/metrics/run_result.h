@@ -68,6 +68,13 @@ struct EnergyResult {
   std::map<std::string, double> by_component;  // J per token
 };
 
+// Hit rates of caches that know the future.
+struct OfflineHitRates {
+  double min_bypass = 0;
+  double upper_bound = 0;  // of any policy
+  double lower_bound = 0;  // some choice of residents has as much
+};
+
 struct RunResult {
   std::size_t prefill_tokens = 0;
   std::size_t warmup_tokens = 0;
@@ -80,6 +87,9 @@ struct RunResult {
   RoutingQualityResult routing;
   std::optional<double> belady_hit_rate;           // of the native selections
   std::optional<double> belady_executed_hit_rate;  // of the selections that ran
+  // The same two for what else is known of offline caches.
+  std::optional<OfflineHitRates> offline;
+  std::optional<OfflineHitRates> offline_executed;
   std::optional<TimeResult> time;
   std::optional<MemoryResult> memory;
   std::optional<EnergyResult> energy;
