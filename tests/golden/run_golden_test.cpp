@@ -144,11 +144,13 @@ TEST_SUITE("golden/run") {
   }
 
   TEST_CASE("recorded phone traces through one cache per layer") {
-    const Json rules = {
-        {"lru_descending", {{"policy", "lru"}}}, {"lru_ascending", {{"policy", "lru"}}},
-        {"lru_access", {{"policy", "lru"}}},     {"lfu", {{"policy", "lfu"}}},
-        {"lfru", {{"policy", "lfru"}}},
-        {"belady", {{"policy", "belady"}}},      {"min_bypass", {{"policy", "min_bypass"}}}};
+    const Json rules = {{"lru_descending", {{"policy", "lru"}}},
+                        {"lru_ascending", {{"policy", "lru"}}},
+                        {"lru_access", {{"policy", "lru"}}},
+                        {"lfu", {{"policy", "lfu"}}},
+                        {"lfru", {{"policy", "lfru"}}},
+                        {"belady", {{"policy", "belady"}}},
+                        {"min_bypass", {{"policy", "min_bypass"}}}};
     const Json fixture = golden("phone_trace_cache.json");
     for (const Json& row : fixture.at("per_layer").at("rows")) {
       const auto file = third_party(route_file(row));
