@@ -166,7 +166,18 @@ TEST_SUITE("golden/run") {
             {"eviction", rule.value()},
             {"accounting", name == "lru_access" ? "access" : "event"},
             {"touch_order", name == "lru_ascending" ? "ascending" : "descending"}};
-        CHECK(result_json(scenario.run()).at("cache").at("hits") == row.at("hits").at(name));
+        const Json result = result_json(scenario.run());
+        const Json& hits = row.at("hits");
+        CHECK(result.at("cache").at("hits") == hits.at(name));
+        if (name != "lru_descending") continue;
+        const auto bound = [&](const char* rate) {
+          const double accesses = row.at("accesses").get<double>();
+          return std::llround(result.at("bounds").at(rate).get<double>() * accesses);
+        };
+        CHECK(bound("belady_hit_rate") == hits.at("belady"));
+        CHECK(bound("min_bypass_hit_rate") == hits.at("min_bypass"));
+        CHECK(bound("hit_rate_upper_bound") == hits.at("min_bypass"));
+        CHECK(bound("hit_rate_lower_bound") == hits.at("min_bypass"));
       }
     }
   }

@@ -266,37 +266,6 @@ TEST_SUITE("cache properties") {
     }
   }
 
-  TEST_CASE("Little's law: residents over time are lifetimes, those not yet ended included") {
-    const auto visits = random_visits(kShape, kMostPerVisit, 51, true);
-    for_every_policy_and_rule({3, 12}, [&](const Json& policy, const CacheOptions& options) {
-      const FutureAccesses future = future_of(visits, kShape);
-      ExpertCache cache = make_cache(options, policy, &future);
-      CacheAccounting accounting(kShape, options.expert_size);
-      const std::size_t keys = kShape.layers * kShape.experts;
-      std::vector<std::uint32_t> loaded_at(keys, 0);
-      std::uint64_t resident_tokens = 0;
-      for (std::size_t i = 0; i < visits.size(); ++i) {
-        const RecordedVisit& visit = visits[i];
-        const EventOutcome outcome = replay_visit(cache, visit);
-        accounting.count(visit.token, visit.layer, outcome);
-        for (const Access& access : outcome.accesses) {
-          const std::size_t key = index(expert_key(visit.layer, access.expert, kShape.experts));
-          if (access.kind == AccessKind::kMiss) loaded_at[key] = visit.token;
-        }
-        if (i + 1 == visits.size() || visits[i + 1].token == visit.token) continue;
-        for (std::size_t layer = 0; layer < kShape.layers; ++layer) {
-          resident_tokens += residents(cache, layer_id(layer)).size();
-        }
-      }
-      std::uint64_t unfinished = 0;
-      for (std::size_t key = 0; key < keys; ++key) {
-        if (cache.residency(static_cast<ExpertKey>(key)) != Residency::kResident) continue;
-        unfinished += visits.back().token - loaded_at[key];
-      }
-      CHECK(accounting.counts().lifetime_tokens + unfinished == resident_tokens);
-    });
-  }
-
   TEST_CASE("every resident has a finite score") {
     const auto visits = random_visits(kShape, kMostPerVisit, 41, false);
     const FutureAccesses future = future_of(visits, kShape);

@@ -170,6 +170,24 @@ TEST_SUITE("hit bounds") {
     }
   }
 
+  TEST_CASE("a worked example of unequal sizes") {
+    // Experts 0, 1, 2 of sizes 2, 1, 1 in a cache of 2, one a token: 0 1 2 1 2 0.
+    CacheOptions options;
+    options.shape = {6, 1, 3};
+    options.expert_size = {2, 1, 1};
+    options.capacity = 2;
+    std::vector<RecordedVisit> visits;
+    for (const int expert : {0, 1, 2, 1, 2, 0}) {
+      visits.push_back(
+          {static_cast<std::uint32_t>(visits.size()), LayerId{}, expert_ids({expert}), false});
+    }
+    const HitBounds bounds = hit_bounds(log_of(visits, options.shape, 0, 99), options);
+    // 1 and 2 are held for two events each, at a cost of 2 each; 0 would cost 2 x 5, more than is
+    // left of 2 x 6.
+    CHECK(bounds.lower == 2);
+    CHECK(bounds.upper == 2);
+  }
+
   TEST_CASE("a cache that keeps nothing has no hits to bound") {
     constexpr RoutingShape kShape{20, 2, 6};
     CacheOptions options;
