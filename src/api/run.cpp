@@ -5,19 +5,37 @@
 
 #include "api/overrides.h"
 #include "core/files.h"
+#include "engine/hit_bounds.h"
 #include "engine/replay.h"
 #include "metrics/run_metrics.h"
 
 namespace moesim {
 namespace {
 
-// Bounds replay every access twice more. Beyond this many they are left out, with a warning.
+// Bounds replay every access several times more. Beyond this many they are left out, with a
+// warning.
 constexpr std::uint64_t kMostAccessesForBounds = 200'000'000;
 
 double hit_rate(const CacheCounts& counts) {
   return counts.accesses == 0
              ? 0.0
              : static_cast<double>(counts.hits) / static_cast<double>(counts.accesses);
+}
+
+// Fills in the rates of caches that know the future and returns Belady's.
+double measure_offline(const RunPlan& plan, const AccessLog& log, OfflineHitRates& rates) {
+  const CacheCounts belady = plan.replay_offline("belady", log);
+  const CacheCounts bypass = plan.replay_offline("min_bypass", log);
+  const HitBounds bounds = hit_bounds(log, plan.cache_options());
+  const auto rate = [&](std::uint64_t hits) {
+    CacheCounts counts = bypass;  // the accesses are the same
+    counts.hits = hits;
+    return hit_rate(counts);
+  };
+  rates.min_bypass = hit_rate(bypass);
+  rates.upper_bound = rate(bounds.upper);
+  rates.lower_bound = rate(std::max({bounds.lower, belady.hits, bypass.hits}));
+  return hit_rate(belady);
 }
 
 // Runs the passes in time, or without where the plan has no device. Spans are reported for the
@@ -102,14 +120,16 @@ RunResult execute(RunPlan& plan, const ExecuteOptions& options) {
     if (!caveat.empty() && std::find(warnings.begin(), warnings.end(), caveat) == warnings.end()) {
       warnings.push_back(caveat);
     }
-    result.belady_hit_rate = hit_rate(plan.replay_belady(plan.native_accesses()));
+    result.offline.emplace();
+    result.belady_hit_rate = measure_offline(plan, plan.native_accesses(), *result.offline);
     if (plan.is_native()) {
+      result.offline_executed = result.offline;
       result.belady_executed_hit_rate = result.belady_hit_rate;
-    } else if (record) {
-      log.finish();
-      result.belady_executed_hit_rate = hit_rate(plan.replay_belady(log));
     } else {
-      result.belady_executed_hit_rate = hit_rate(plan.replay_belady(plan.executed_accesses()));
+      result.offline_executed.emplace();
+      if (record) log.finish();
+      result.belady_executed_hit_rate = measure_offline(
+          plan, record ? std::move(log) : plan.executed_accesses(), *result.offline_executed);
     }
   } else {
     result.warnings.push_back("the Belady bounds were left out: too many accesses");

@@ -33,6 +33,26 @@ ExpertCache::ExpertCache(CacheOptions options, std::unique_ptr<EvictionPolicy> p
   accesses_.reserve(options_.shape.experts);
   // One by one, a member may leave, return and leave again.
   evicted_.reserve(keys_per_partition_ + options_.shape.experts);
+  fill();
+}
+
+// Puts the initial contents in place: the best come last, as the most recent.
+void ExpertCache::fill() {
+  for (const ExpertKey key : options_.initial) {
+    if (index(key) >= states_.size() || states_[index(key)] != Residency::kAbsent) {
+      throw InvariantError("the initial contents name an expert twice or one out of range");
+    }
+    Partition& partition = partitions_[partition_of(layer_of(key, options_.shape.experts))];
+    const std::uint64_t size = options_.expert_size[index(key)];
+    if (partition.used + size > options_.capacity) continue;
+    partition.used += size;
+    states_[index(key)] = Residency::kResident;
+  }
+  for (auto key = options_.initial.rbegin(); key != options_.initial.rend(); ++key) {
+    if (states_[index(*key)] == Residency::kResident) {
+      policy_->on_insert(*key, speculative_event(*key));
+    }
+  }
 }
 
 EventOutcome ExpertCache::visit(std::uint32_t token, LayerId layer,
@@ -52,6 +72,7 @@ EventOutcome ExpertCache::run_at_once(std::uint32_t token, LayerId layer,
   const CacheEvent event = begin_event(token, layer, experts, EventKind::kAtOnce);
   if (options_.capacity == 0) return {event.number(), accesses_, evicted_, true};
   policy_->begin_event(event);
+  judge_cold(event, accesses_);
   const std::size_t base = index(layer) * options_.shape.experts;
   const std::size_t count = accesses_.size();
   for (std::size_t i = 0; i < count; ++i) {
@@ -75,6 +96,7 @@ EventOutcome ExpertCache::run_one_by_one(std::uint32_t token, LayerId layer,
     // What came before in this visit may have changed the state that begin_event() saw.
     if (states_[index(key)] == Residency::kAbsent) access.kind = AccessKind::kMiss;
     access.evicted_before = static_cast<std::uint32_t>(evicted_.size());
+    judge_cold(event, std::span(accesses_).subspan(i, 1));
     touch(key, access, event);
     make_room(event, 0);
     trim(event, std::span(accesses_).first(i + 1), false);
@@ -108,6 +130,21 @@ CacheEvent ExpertCache::begin_event(std::uint32_t token, LayerId layer,
   return {number, token, layer, at, stamps_, kind};
 }
 
+// Turns misses into hits where the cold start says so: as many as there is room for.
+void ExpertCache::judge_cold(const CacheEvent& event, std::span<Access> accesses) {
+  Partition& partition = partitions_[event.partition()];
+  if (options_.cold_start == ColdStart::kStrict || partition.was_full) return;
+  std::uint64_t used = partition.used;
+  for (Access& access : accesses) {
+    if (access.kind != AccessKind::kMiss) continue;
+    const ExpertKey key = expert_key(event.layer(), access.expert, options_.shape.experts);
+    used += options_.expert_size[index(key)];
+    partition.was_full = used > options_.capacity;
+    if (partition.was_full) return;
+    access.kind = AccessKind::kHit;
+  }
+}
+
 EventOutcome ExpertCache::end_event(const CacheEvent& event) {
   partitions_[event.partition()].members = resident_members(event);
   return {event.number(), accesses_, evicted_, false};
@@ -120,8 +157,10 @@ void ExpertCache::touch(ExpertKey key, const Access& access, const CacheEvent& e
   }
   enter(key, event);
   if (access.kind == AccessKind::kHit) {
-    // It made room for another expert of its own event: nothing is read, so it never left.
-    evicted_.erase(std::find(evicted_.begin(), evicted_.end(), key));
+    // It made room for another expert of its own event, and nothing is read, so it never left; or
+    // it counts as a hit because of the cold start.
+    const auto left = std::find(evicted_.begin(), evicted_.end(), key);
+    if (left != evicted_.end()) evicted_.erase(left);
   }
 }
 
@@ -131,7 +170,10 @@ void ExpertCache::enter(ExpertKey key, const CacheEvent& event) {
   if (states_[index(key)] == Residency::kInFlight) {
     partition.in_flight -= size;  // it has its room already
   } else {
-    if (insertion_ == Insertion::kOneByOne) make_room(event, size);
+    if (insertion_ == Insertion::kOneByOne) {
+      policy_->before_insert(key, event);
+      make_room(event, size);
+    }
     partition.used += size;
   }
   states_[index(key)] = Residency::kResident;
@@ -205,6 +247,8 @@ bool ExpertCache::begin_read(ExpertKey key, std::span<const ExpertKey>& evicted)
   Partition& partition = partitions_[event.partition()];
   const std::uint64_t size = options_.expert_size[index(key)];
   if (partition.in_flight + partition.members + size > options_.capacity) return false;
+  policy_->before_insert(key, event);
+  partition.was_full = partition.was_full || partition.used + size > options_.capacity;
   while (partition.used + size > options_.capacity) {
     const std::optional<ExpertKey> victim = policy_->victim(event, true);
     if (!victim) {
@@ -238,8 +282,10 @@ void ExpertCache::reset() {
   }
   for (Partition& partition : partitions_) {
     partition.used = partition.in_flight = partition.members = 0;
+    partition.was_full = false;
   }
   policy_->reset();
+  fill();
 }
 
 ResidencyView ExpertCache::view(LayerId layer) const {

@@ -23,6 +23,9 @@ enum class TouchOrder : std::uint8_t { kDescending, kAscending };
 // kTrim: never more than the capacity, the most recently touched stay; kKeepEvent: the experts of
 // the current event stay until the next, even above the capacity.
 enum class Overflow : std::uint8_t { kTrim, kKeepEvent };
+// kHitUntilFull: what enters a partition that has not been full yet counts as a hit, as if it had
+// been there before (cache_aware_routing.md 3.1, the rule of SCH); by weight, best first.
+enum class ColdStart : std::uint8_t { kStrict, kHitUntilFull };
 
 struct CacheOptions {
   RoutingShape shape;
@@ -35,6 +38,10 @@ struct CacheOptions {
   Accounting accounting = Accounting::kEvent;
   TouchOrder touch_order = TouchOrder::kDescending;
   Overflow overflow = Overflow::kTrim;
+  ColdStart cold_start = ColdStart::kStrict;
+  // Distinct experts that are there at the start and after each reset, the most valuable first;
+  // what does not fit is left out. Their loading is counted nowhere.
+  std::vector<ExpertKey> initial;
 };
 
 enum class AccessKind : std::uint8_t {
@@ -63,7 +70,8 @@ struct EventOutcome {
 class ExpertCache {
  public:
   // REQUIRES: policy made for the same shape and number of partitions. Throws InvariantError where
-  // expert_size does not fit the shape or holds a 0.
+  // expert_size does not fit the shape or holds a 0, or `initial` names an expert out of range or
+  // twice.
   ExpertCache(CacheOptions options, std::unique_ptr<EvictionPolicy> policy);
 
   [[nodiscard]] std::size_t partitions() const { return partitions_.size(); }
@@ -90,8 +98,8 @@ class ExpertCache {
   // The speculative read has arrived. Nothing happens where a visit has made it resident before.
   void finish_read(ExpertKey key);
 
-  // Evicts everything (a new sequence). The count of events goes on. Reads under way are dropped:
-  // the caller must not report them as finished.
+  // Evicts everything (a new sequence) and starts again from the initial contents. The count of
+  // events goes on. Reads under way are dropped: the caller must not report them as finished.
   void reset();
 
   [[nodiscard]] Residency residency(ExpertKey key) const { return states_[index(key)]; }
@@ -113,6 +121,7 @@ class ExpertCache {
     std::uint64_t members = 0;     // part of used: residents that the last event used
     std::uint32_t last_event = 0;  // number; 0 also before the first
     std::uint32_t last_token = 0;
+    bool was_full = false;  // something had no room since the start or the last reset
   };
 
   EventOutcome run_at_once(std::uint32_t token, LayerId layer, std::span<const ExpertId> experts,
@@ -122,6 +131,8 @@ class ExpertCache {
   CacheEvent begin_event(std::uint32_t token, LayerId layer, std::span<const ExpertId> experts,
                          EventKind kind);
   EventOutcome end_event(const CacheEvent& event);
+  void fill();
+  void judge_cold(const CacheEvent& event, std::span<Access> accesses);
   void touch(ExpertKey key, const Access& access, const CacheEvent& event);
   void enter(ExpertKey key, const CacheEvent& event);
   void make_room(const CacheEvent& event, std::uint64_t needed);

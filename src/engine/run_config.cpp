@@ -31,7 +31,7 @@ class ConfigReader {
     const WeightBits bits = read_weights();
     std::optional<std::size_t> k;
     Section routing = read_routing(k);
-    const CacheConfig cache = read_cache();
+    const CacheConfig cache = read_cache(inputs);
     Section prefetch =
         read_policy<Prefetcher>(root_.optional_object("prefetch"), "prefetch", "none");
     const ExecutionOptions execution = read_execution(device, trace.schedule.batch);
@@ -155,7 +155,7 @@ class ConfigReader {
     return result;
   }
 
-  CacheConfig read_cache() {
+  CacheConfig read_cache(std::vector<RunConfig::Input>& inputs) {
     Section section = root_.object("cache");
     CacheConfig cache;
     const std::string scope = section.choice_or("scope", "layer", {"layer", "global"});
@@ -168,7 +168,12 @@ class ConfigReader {
     cache.touch_order = order == "descending" ? TouchOrder::kDescending : TouchOrder::kAscending;
     const std::string overflow = section.choice_or("overflow", "trim", {"trim", "keep_event"});
     cache.overflow = overflow == "trim" ? Overflow::kTrim : Overflow::kKeepEvent;
-    const std::string initial = section.choice_or("initial", "empty", {"empty"});
+    InitialFile initial_file;
+    cache.initial = read_initial_contents(section, base_dir_, initial_file);
+    if (!initial_file.shown.empty()) inputs.push_back({initial_file.shown, initial_file.path});
+    const std::string cold =
+        section.choice_or("cold_start", "strict", {"strict", "hit_until_full"});
+    cache.cold_start = cold == "strict" ? ColdStart::kStrict : ColdStart::kHitUntilFull;
     const std::string reset = section.choice_or("reset", "never", {"never", "sequence"});
     cache.reset = reset == "never" ? CacheReset::kNever : CacheReset::kSequence;
     resolved_["cache"] = {{"scope", scope}};
@@ -178,7 +183,8 @@ class ConfigReader {
     resolved_["cache"].update(Json{{"accounting", accounting},
                                    {"touch_order", order},
                                    {"overflow", overflow},
-                                   {"initial", initial},
+                                   {"initial", cache.initial.written},
+                                   {"cold_start", cold},
                                    {"reset", reset}});
     return cache;
   }

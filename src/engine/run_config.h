@@ -11,6 +11,7 @@
 #include "cache/expert_cache.h"
 #include "config/section.h"
 #include "engine/expert_session.h"
+#include "engine/initial_contents.h"
 #include "engine/task_costs.h"
 #include "engine/token_schedule.h"
 #include "hardware/device.h"
@@ -32,6 +33,8 @@ struct CacheConfig {
   TouchOrder touch_order = TouchOrder::kDescending;
   Overflow overflow = Overflow::kTrim;
   CacheReset reset = CacheReset::kNever;
+  ColdStart cold_start = ColdStart::kStrict;
+  InitialContents initial;
 };
 
 struct RunConfig {

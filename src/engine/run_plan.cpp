@@ -7,6 +7,8 @@
 #include <numeric>
 #include <utility>
 
+#include "engine/initial_contents.h"
+
 namespace moesim {
 namespace {
 
@@ -157,7 +159,12 @@ void RunPlan::size_cache() {
   const RoutingShape shape = trace_.shape();
   const bool global = cache.scope == CacheScope::kGlobal;
   const std::size_t most = global ? shape.layers * shape.experts : shape.experts;
-  cache_options_ = {shape, cache.scope, 0, {}, cache.accounting, cache.touch_order, cache.overflow};
+  cache_options_.shape = shape;
+  cache_options_.scope = cache.scope;
+  cache_options_.accounting = cache.accounting;
+  cache_options_.touch_order = cache.touch_order;
+  cache_options_.overflow = cache.overflow;
+  cache_options_.cold_start = cache.cold_start;
   cache_options_.expert_size.assign(shape.layers * shape.experts, 1);
   if (cache.capacity.experts) {
     cache_options_.capacity = *cache.capacity.experts;
@@ -191,6 +198,9 @@ void RunPlan::size_cache() {
                                       k_, global ? "in all" : "per layer", holds));
     }
   }
+  const InitialContext context{&trace_, gate_, k_, config_.seed};
+  cache_options_.initial = initial_contents(config_.cache.initial, cache_options_, context,
+                                            config_.shown + ": /cache/initial");
 }
 
 void RunPlan::check_routing(const RoutingPolicy& routing) const {
@@ -214,11 +224,14 @@ std::unique_ptr<RoutingPolicy> RunPlan::make_routing(const Section& section) con
 
 EvictionContext RunPlan::eviction_context(const FutureAccesses* future) const {
   const std::vector<std::uint64_t>& sizes = cache_options_.expert_size;
-  const bool equal = std::all_of(sizes.begin(), sizes.end(),
-                                 [&](std::uint64_t size) { return size == sizes.front(); });
   const std::size_t partitions =
       cache_options_.scope == CacheScope::kGlobal ? 1 : trace_.shape().layers;
-  return {trace_.shape(), partitions, equal, config_.seed, future};
+  const std::size_t of_each = sizes.size() / partitions;
+  bool equal = true;
+  for (std::size_t key = 0; key < sizes.size(); ++key) {
+    equal = equal && sizes[key] == sizes[key / of_each * of_each];
+  }
+  return {trace_.shape(), partitions, equal, config_.seed, future, cache_options_.capacity, sizes};
 }
 
 std::unique_ptr<EvictionPolicy> RunPlan::make_eviction(const Section& section,
@@ -263,9 +276,9 @@ AccessLog RunPlan::native_accesses() const { return accesses_of(named("top_k", "
 
 AccessLog RunPlan::executed_accesses() const { return accesses_of(config_.routing); }
 
-CacheCounts RunPlan::replay_belady(const AccessLog& log) const {
+CacheCounts RunPlan::replay_offline(const std::string& policy, const AccessLog& log) const {
   return replay_accesses(log, cache_options_,
-                         make_eviction(named("belady", "/cache/eviction"), &log.accesses()));
+                         make_eviction(named(policy, "/cache/eviction"), &log.accesses()));
 }
 
 void RunPlan::build_session() {

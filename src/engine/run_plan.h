@@ -46,8 +46,8 @@ class RunPlan {
   [[nodiscard]] AccessLog native_accesses() const;
   [[nodiscard]] bool future_known() const { return !session_->routing().looks_at_residency(); }
   [[nodiscard]] AccessLog executed_accesses() const;
-  // Belady's policy over `log` in this run's cache: the offline bound.
-  [[nodiscard]] CacheCounts replay_belady(const AccessLog& log) const;
+  // An eviction policy that looks ahead, over `log` in this run's cache: the offline bounds.
+  [[nodiscard]] CacheCounts replay_offline(const std::string& policy, const AccessLog& log) const;
   // What that bound does not mean here (unequal sizes); "" where it is exact.
   [[nodiscard]] std::string belady_caveat() const;
   // True where the experts that run are always the model's own.

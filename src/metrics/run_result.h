@@ -80,6 +80,13 @@ struct BatchResult {
   std::uint64_t kv_copy_bytes = 0;  // for sequences that the scheduler moved
 };
 
+// Hit rates of caches that know the future.
+struct OfflineHitRates {
+  double min_bypass = 0;
+  double upper_bound = 0;  // of any policy
+  double lower_bound = 0;  // some choice of residents has as much
+};
+
 struct RunResult {
   std::size_t prefill_tokens = 0;
   std::size_t warmup_tokens = 0;
@@ -94,6 +101,9 @@ struct RunResult {
   std::optional<double> belady_hit_rate;           // of the native selections
   std::optional<double> belady_executed_hit_rate;  // of the selections that ran
   std::optional<BatchResult> batch;
+  // The same two for what else is known of offline caches.
+  std::optional<OfflineHitRates> offline;
+  std::optional<OfflineHitRates> offline_executed;
   std::optional<TimeResult> time;
   std::optional<MemoryResult> memory;
   std::optional<EnergyResult> energy;

@@ -113,6 +113,13 @@ Json routing_json(const RoutingQualityResult& routing) {
 Json bounds_json(const RunResult& result) {
   Json json = {{"belady_hit_rate", or_null(result.belady_hit_rate)},
                {"belady_executed_hit_rate", or_null(result.belady_executed_hit_rate)}};
+  const auto add = [&json](const std::string& of, const std::optional<OfflineHitRates>& rates) {
+    json["min_bypass_" + of] = rates ? Json(rates->min_bypass) : Json(nullptr);
+    json[of + "_upper_bound"] = rates ? Json(rates->upper_bound) : Json(nullptr);
+    json[of + "_lower_bound"] = rates ? Json(rates->lower_bound) : Json(nullptr);
+  };
+  add("hit_rate", result.offline);
+  add("executed_hit_rate", result.offline_executed);
   json["dependency_ms"] = result.time ? Json(result.time->dependency_ms) : Json(nullptr);
   json["flash_ms"] = result.time ? Json(result.time->flash_bound_ms) : Json(nullptr);
   json["dram_ms"] = result.time ? Json(result.time->dram_bound_ms) : Json(nullptr);

@@ -108,9 +108,33 @@ TEST_SUITE("cache optimum") {
           for (const std::string& policy : Registry<EvictionPolicy>::instance().names()) {
             CAPTURE(policy);
             CHECK(misses(policy, Overflow::kTrim) >= bypass);
+            // The causal ones keep what they read, too.
+            if (policy != "min_bypass") CHECK(misses(policy, Overflow::kTrim) >= forced);
             // What is spared to the end of its visit has entered, so nothing is bypassed.
             CHECK(misses(policy, Overflow::kKeepEvent) >= forced);
           }
+        }
+      }
+    }
+  }
+
+  TEST_CASE("no policy beats min_bypass where events are judged at once") {
+    for (std::uint64_t seed = 30; seed < 34; ++seed) {
+      const auto visits = random_visits(kShape, kMostPerVisit, seed, false);
+      for (int rule = 0; rule < 8; ++rule) {
+        CAPTURE(seed);
+        CAPTURE(rule);
+        CacheOptions options = one_by_one(
+            (rule & 1) != 0 ? CacheScope::kGlobal : CacheScope::kLayer,
+            (rule & 2) != 0 ? Overflow::kKeepEvent : Overflow::kTrim, (rule & 4) != 0 ? 7 : 4);
+        options.accounting = Accounting::kEvent;
+        const auto misses = [&](const std::string& policy) {
+          return replay(options, {{"policy", policy}}, visits).misses;
+        };
+        const std::uint64_t fewest = misses("min_bypass");
+        for (const std::string& policy : Registry<EvictionPolicy>::instance().names()) {
+          CAPTURE(policy);
+          CHECK(misses(policy) >= fewest);
         }
       }
     }

@@ -35,8 +35,10 @@ def test_the_result_has_the_keys_of_the_contract(result):
         "prefetch": {"issued", "useful", "late", "wasted_bytes", "recall", "precision"},
         "routing": {"experts_per_token_layer", "agreement", "retained_mass", "dropped_mass",
                     "total_variation", "jensen_shannon", "gate_l2", "logit_regret", "by_layer"},
-        "bounds": {"belady_hit_rate", "belady_executed_hit_rate", "dependency_ms", "flash_ms",
-                   "dram_ms"},
+        "bounds": {"belady_hit_rate", "belady_executed_hit_rate", "min_bypass_hit_rate",
+                   "min_bypass_executed_hit_rate", "hit_rate_upper_bound",
+                   "hit_rate_lower_bound", "executed_hit_rate_upper_bound",
+                   "executed_hit_rate_lower_bound", "dependency_ms", "flash_ms", "dram_ms"},
         "memory": {"budget_mib", "dense_mib", "kv_peak_mib", "expert_cache_mib", "over_budget_mib"},
         "energy": {"j_per_token", "by_component"},
     }

@@ -41,6 +41,9 @@ ExpertCache make_cache(CacheOptions options, const Json& policy, const FutureAcc
   context.equal_sizes = std::count(sizes.begin(), sizes.end(), sizes.front()) ==
                         static_cast<std::ptrdiff_t>(sizes.size());
   context.future = future;
+  context.capacity = options.capacity;
+  const std::vector<std::uint64_t> kept = sizes;  // options are moved from below
+  context.expert_size = kept;
   return {std::move(options), make_eviction(policy, context)};
 }
 

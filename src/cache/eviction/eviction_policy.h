@@ -18,9 +18,13 @@ class FutureAccesses;
 struct EvictionContext {
   RoutingShape shape;
   std::size_t partitions = 1;  // caches: one per layer, or one for all
-  bool equal_sizes = true;     // all experts weigh the same
+  bool equal_sizes = true;     // the experts of each partition weigh the same
   std::uint64_t seed = 1;
   const FutureAccesses* future = nullptr;  // set where the run has one (see looks_ahead)
+  // Of each partition, in the unit of expert_size: what policies with targets divide.
+  std::uint64_t capacity = 0;
+  // [layers * experts], read by the constructor only; empty: 1 each.
+  std::span<const std::uint64_t> expert_size;
 };
 
 enum class EventKind : std::uint8_t {
@@ -69,6 +73,8 @@ enum class Insertion : std::uint8_t {
 // Calls come in this order for each event: begin_event; then on_hit or on_insert for each expert in
 // touch order; victim and on_evict as capacity demands (between the inserts with kOneByOne). A
 // resident that makes room for another expert of its own event before its turn enters again then.
+// before_insert comes before room is made for one expert: with kOneByOne before its on_insert, and
+// where a speculative read begins (its on_insert comes when it arrives, if ever).
 // Experts in flight are unknown to the policy, so that it never names one: a speculative read asks
 // for victims when it begins, and enters with on_insert and an event of kind kSpeculative when it
 // arrives, or with on_insert in the visit that demands it before.
@@ -78,6 +84,7 @@ class EvictionPolicy {
   virtual ~EvictionPolicy() = default;
 
   virtual void begin_event(const CacheEvent& /*event*/) {}
+  virtual void before_insert(ExpertKey /*key*/, const CacheEvent& /*event*/) {}
   // With Accounting::kAccess `event` spans all accesses of the visit.
   virtual void on_hit(ExpertKey key, const CacheEvent& event) = 0;
   virtual void on_insert(ExpertKey key, const CacheEvent& event) = 0;
