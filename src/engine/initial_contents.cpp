@@ -15,8 +15,8 @@ namespace {
 
 using ByLayer = std::vector<std::vector<ExpertId>>;
 
-const std::vector<std::string> kNames{"empty",  "head",        "tail",     "even",
-                                      "random", "hot_prefill", "hot_trace"};
+const std::vector<std::string> kNames{
+    "empty", "head", "tail", "even", "random", "hot_prefill", "last_prompt_token", "hot_trace"};
 constexpr const char* kListForm =
     "expected a list of expert ids for each layer, such as [[0, 5], [3, 1]]";
 
@@ -56,7 +56,7 @@ std::uint64_t size_of_layer(const CacheOptions& options, std::size_t layer) {
 // since the capacity cuts off what is too much.
 std::size_t places_of(const CacheOptions& options, std::size_t layer) {
   const std::size_t experts = options.shape.experts;
-  std::uint64_t all = size_of_layer(options, layer);
+  std::uint64_t all = std::max<std::uint64_t>(1, size_of_layer(options, layer));
   std::uint64_t room = options.capacity * experts;
   if (options.scope == CacheScope::kGlobal) {
     all = 0;
@@ -107,31 +107,71 @@ std::vector<ExpertKey> in_turn(const ByLayer& chosen, std::size_t experts) {
   return keys;
 }
 
-// [layers * experts]: how often the model's own routing uses each expert, in prompts only or in all
-// tokens of the trace.
+// The model's own routing of a trace.
+class NativeRouting {
+ public:
+  explicit NativeRouting(const InitialContext& context)
+      : trace_(*context.trace),
+        gate_(context.gate, trace_.shape().experts, context.k),
+        logits_(trace_.shape().experts),
+        ids_(trace_.recorded_k()) {}
+
+  // Best first; empty where the token does not visit the layer. Valid until the next call.
+  std::span<const ExpertId> experts(std::size_t token, LayerId layer) {
+    if (trace_.has_logits()) {
+      trace_.read_logits(token, layer, logits_);
+      gate_.set_logits(logits_, trace_.selection_bias(layer));
+    } else {
+      gate_.set_recorded(std::span(ids_).first(trace_.read_ids(token, layer, ids_)), {});
+    }
+    return gate_.native().ids;
+  }
+
+ private:
+  const Trace& trace_;
+  Gate gate_;
+  std::vector<float> logits_;
+  std::vector<ExpertId> ids_;
+};
+
+// [layers * experts]: how often each expert is used, in prompts only or in all tokens of the trace.
 std::vector<std::uint64_t> count_uses(const InitialContext& context, bool prompts_only) {
-  const Trace& trace = *context.trace;
-  const RoutingShape& shape = trace.shape();
-  Gate gate(context.gate, shape.experts, context.k);
-  std::vector<float> logits(shape.experts);
-  std::vector<ExpertId> ids(trace.recorded_k());
+  const RoutingShape& shape = context.trace->shape();
+  NativeRouting routing(context);
   std::vector<std::uint64_t> uses(shape.layers * shape.experts, 0);
   for (std::size_t token = 0; token < shape.tokens; ++token) {
-    if (prompts_only && trace.phase(token) != Phase::kPrefill) continue;
-    for (std::size_t l = 0; l < shape.layers; ++l) {
-      const LayerId layer = layer_id(l);
-      if (trace.has_logits()) {
-        trace.read_logits(token, layer, logits);
-        gate.set_logits(logits, trace.selection_bias(layer));
-      } else {
-        gate.set_recorded(std::span(ids).first(trace.read_ids(token, layer, ids)), {});
-      }
-      for (const ExpertId expert : gate.native().ids) {
-        ++uses[index(expert_key(layer, expert, shape.experts))];
+    if (prompts_only && context.trace->phase(token) != Phase::kPrefill) continue;
+    for (std::size_t layer = 0; layer < shape.layers; ++layer) {
+      for (const ExpertId expert : routing.experts(token, layer_id(layer))) {
+        ++uses[index(expert_key(layer_id(layer), expert, shape.experts))];
       }
     }
   }
   return uses;
+}
+
+// The experts of the last prompt token before the first decoded one.
+ByLayer last_prompt(const InitialContext& context, const std::string& place) {
+  const Trace& trace = *context.trace;
+  std::size_t decoded = 0;
+  while (decoded < trace.shape().tokens && trace.phase(decoded) == Phase::kPrefill) ++decoded;
+  if (decoded == 0) {
+    throw user_error(place, fmt::format("last_prompt_token needs a prompt before the first decoded "
+                                        "token, which the trace {} lacks",
+                                        trace.shown()));
+  }
+  if (context.resets) {
+    throw user_error(place,
+                     "expected another choice than last_prompt_token with reset \"sequence\": the "
+                     "prompt of the first sequence says nothing of the others");
+  }
+  NativeRouting routing(context);
+  ByLayer chosen(trace.shape().layers);
+  for (std::size_t layer = 0; layer < chosen.size(); ++layer) {
+    const auto experts = routing.experts(decoded - 1, layer_id(layer));
+    chosen[layer].assign(experts.begin(), experts.end());
+  }
+  return chosen;
 }
 
 std::vector<ExpertKey> hottest(const std::vector<std::uint64_t>& uses) {
@@ -149,7 +189,7 @@ std::vector<ExpertKey> hottest(const std::vector<std::uint64_t>& uses) {
 ByLayer checked(const InitialContents& choice, const CacheOptions& options) {
   const RoutingShape& shape = options.shape;
   if (choice.given.size() != shape.layers) {
-    throw user_error(choice.given_in,
+    throw user_error(choice.given_in.substr(0, choice.given_in.find_last_not_of(": ") + 1),
                      fmt::format("expected lists for {} layers as in the trace, got {}",
                                  shape.layers, choice.given.size()));
   }
@@ -224,6 +264,8 @@ std::vector<ExpertKey> initial_contents(const InitialContents& choice, const Cac
       return in_turn(ordered(options, choice.kind, context.seed), experts);
     case InitialKind::kGiven:
       return in_turn(checked(choice, options), experts);
+    case InitialKind::kLastPrompt:
+      return in_turn(last_prompt(context, place), experts);
     case InitialKind::kHotPrefill:
     case InitialKind::kHotTrace: {
       const bool prompts = choice.kind == InitialKind::kHotPrefill;

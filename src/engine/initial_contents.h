@@ -22,6 +22,7 @@ enum class InitialKind : std::uint8_t {
   kEven,        // ids at equal distances
   kRandom,      // ids drawn at random, seeded
   kHotPrefill,  // those that all prompts of the trace use most
+  kLastPrompt,  // those that the last prompt token before the first decoded one uses
   kHotTrace,    // those that the whole trace uses most: knows the future
   kGiven,
 };
@@ -49,6 +50,7 @@ struct InitialContext {
   const Trace* trace = nullptr;
   GateSpec gate;
   std::size_t k = 0;
+  bool resets = false;  // the cache starts again with each sequence
   std::uint64_t seed = 1;
 };
 
@@ -56,7 +58,7 @@ struct InitialContext {
 // One cache for all layers is shared out evenly, but for the hot experts, which compete over all
 // layers. Experts that are never used are not hot. Throws UserError (naming `place`, the key in the
 // configuration, or the list's own place) for lists that do not fit the trace or the cache, and
-// where the trace has no prompts to count.
+// where the trace has no prompt to look at, or one prompt would stand for all sequences.
 std::vector<ExpertKey> initial_contents(const InitialContents& choice, const CacheOptions& options,
                                         const InitialContext& context, const std::string& place);
 

@@ -198,7 +198,8 @@ void RunPlan::size_cache() {
                                       k_, global ? "in all" : "per layer", holds));
     }
   }
-  const InitialContext context{&trace_, gate_, k_, config_.seed};
+  const InitialContext context{&trace_, gate_, k_, cache.reset == CacheReset::kSequence,
+                               config_.seed};
   cache_options_.initial = initial_contents(config_.cache.initial, cache_options_, context,
                                             config_.shown + ": /cache/initial");
 }

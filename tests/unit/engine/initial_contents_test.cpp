@@ -104,6 +104,18 @@ TEST_SUITE("initial contents") {
                    "trace.safetensors lacks"));
   }
 
+  TEST_CASE("the experts of the last prompt token") {
+    const auto last = [](const TraceData& trace, const char* reset) {
+      return contents({{"initial", "last_prompt_token"}, {"reset", reset}}, trace);
+    };
+    CHECK(last(counted_trace(true), "never") == Lists{{2}, {5}});
+    CHECK(contains(user_error_of([&] { last(counted_trace(false), "never"); }),
+                   "/cache/initial: last_prompt_token needs a prompt before the first decoded "
+                   "token, which the trace trace.safetensors lacks"));
+    CHECK(contains(user_error_of([&] { last(counted_trace(true), "sequence"); }),
+                   "/cache/initial: expected another choice than last_prompt_token with reset"));
+  }
+
   TEST_CASE("given lists, in the configuration or in a file") {
     CHECK(initial({{3, 1}, Json::array()}) == Lists{{1, 3}, {}});
     Scenario scenario(random_logits({12, 2, 8}, 2, 3));
@@ -122,6 +134,10 @@ TEST_SUITE("initial contents") {
                           [](std::ostream& out) { out << "[[7], [0, 9]]"; });
     CHECK(contains(user_error_of([&] { static_cast<void>(scenario.plan()); }),
                    "warm.json: /1: expected ids below 8, got 9"));
+    write_file_atomically(scenario.folder() / "warm.json",
+                          [](std::ostream& out) { out << "[[7]]"; });
+    CHECK(contains(user_error_of([&] { static_cast<void>(scenario.plan()); }),
+                   "warm.json: expected lists for 2 layers as in the trace, got 1"));
     write_file_atomically(scenario.folder() / "warm.json", [](std::ostream& out) { out << "{}"; });
     CHECK(contains(user_error_of([&] { static_cast<void>(scenario.plan()); }),
                    "/cache/initial/file: warm.json: expected a list of expert ids for each layer"));
