@@ -130,7 +130,7 @@ TEST_SUITE("routing/odp") {
           "\"x\"");
     CHECK(message({{"policy", "odp"}, {"thresholds", "median"}}) ==
           "run.json: /routing/thresholds: expected a number in [0, 1], one per layer, [layers][k - "
-          "1] or \"per-rank median\", got \"median\"");
+          "1], \"per-rank median\" or \"published\", got \"median\"");
     CHECK(message({{"policy", "odp"}, {"mu", 0.5}, {"thresholds", "per-rank median"}}) ==
           "run.json: /routing/thresholds: expected either mu or thresholds, got both");
     CHECK(message({{"policy", "odp"}}) ==
