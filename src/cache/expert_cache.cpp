@@ -110,7 +110,7 @@ CacheEvent ExpertCache::begin_event(std::uint32_t token, LayerId layer,
 
 EventOutcome ExpertCache::end_event(const CacheEvent& event) {
   partitions_[event.partition()].members = resident_members(event);
-  return {event.number(), accesses_, evicted_, false};
+  return {event.number(), accesses_, evicted_, false, event.kind() == EventKind::kOneByOne};
 }
 
 void ExpertCache::touch(ExpertKey key, const Access& access, const CacheEvent& event) {

@@ -50,8 +50,7 @@ class Cecar final : public RoutingPolicy {
   void route(const RouterVisit& visit, const ResidencyView& residency, Selection& chosen) override {
     Gate& gate = visit.gate;
     if (!looks_at_residency()) {
-      chosen = gate.native();
-      if (fill_ || renormalises_) to_shares(chosen.weights);
+      keep_native(gate, chosen);
       return;
     }
     add_bonus(gate, residency);
@@ -125,11 +124,22 @@ class Cecar final : public RoutingPolicy {
     }
   }
 
+  // With neither a bonus nor a rank beyond tau; on a compact trace, by what it recorded.
+  void keep_native(Gate& gate, Selection& chosen) const {
+    chosen = gate.native();
+    if (gate.has_logits()) {
+      weigh(gate, chosen.ids, chosen);
+    } else if (fill_ || renormalises_) {
+      to_shares(chosen.weights);
+    }
+  }
+
   // The simulated path divides by the sum over all k candidates where the model renormalises at
   // all, so that the mass of those that do not run is lost.
   void weigh(Gate& gate, std::span<const ExpertId> candidates, Selection& chosen) const {
     if (fill_) return weigh_by_share(gate, chosen);
     if (!renormalises_) return weigh_by_probability(gate, chosen);
+    chosen.weights.clear();
     double all = 0;
     for (const ExpertId id : candidates) all += gate.relative_probability(id);
     for (const ExpertId id : chosen.ids) {

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cstdint>
 #include <string>
 
 #include "core/errors.h"
@@ -125,7 +126,8 @@ constexpr std::array<std::size_t, 20> kTwenty = {6,  8,  9,  10, 11, 12, 13, 14,
 std::vector<bool> listed_layers(const Section& config, const Json& list, std::size_t layers) {
   std::vector<bool> pruned(layers, false);
   for (const Json& layer : list) {
-    if (!layer.is_number_unsigned() || layer.get<std::size_t>() >= layers) {
+    const bool whole = layer.is_number_integer() && layer.get<std::int64_t>() >= 0;
+    if (!whole || layer.get<std::size_t>() >= layers) {
       throw config.error("blocks", fmt::format("expected MoE layers in [0, {}], got {}", layers - 1,
                                                layer.dump()));
     }
