@@ -36,7 +36,8 @@ CacheCounts& CacheCounts::operator+=(const CacheCounts& more) {
 CacheAccounting::CacheAccounting(RoutingShape shape, std::vector<std::uint64_t> expert_bytes)
     : shape_(shape),
       expert_bytes_(std::move(expert_bytes)),
-      loaded_at_(shape.layers * shape.experts, 0) {
+      loaded_at_(shape.layers * shape.experts, 0),
+      loaded_by_(shape.layers * shape.experts, 0) {
   if (expert_bytes_.size() != loaded_at_.size()) {
     throw InvariantError("expert sizes do not fit the shape of the trace");
   }
@@ -46,6 +47,7 @@ void CacheAccounting::count(std::uint32_t token, LayerId layer, const EventOutco
   const std::size_t base = index(layer) * shape_.experts;
   std::size_t left = 0;
   CacheCounts sum;
+  const std::uint32_t at_once = ++visits_ * (outcome.one_by_one ? 0U : 1U);
   for (const Access& access : outcome.accesses) {
     if (access.evicted_before != left) {
       // In the order in which things happened: an expert may leave and come back in one event.
@@ -61,8 +63,8 @@ void CacheAccounting::count(std::uint32_t token, LayerId layer, const EventOutco
     sum.cold_misses += access.cold && !hit ? 1 : 0;
     sum.demand_bytes += demand ? expert_bytes_[key] : 0;
     loaded_at_[key] = demand ? token : loaded_at_[key];
+    loaded_by_[key] = demand ? at_once : loaded_by_[key];
   }
-  count_evictions(token, outcome.evicted.subspan(left));
   const std::size_t accesses = outcome.accesses.size();
   counts_.accesses += accesses;
   counts_.hits += sum.hits;
@@ -71,18 +73,25 @@ void CacheAccounting::count(std::uint32_t token, LayerId layer, const EventOutco
   counts_.cold_misses += sum.cold_misses;
   counts_.loads += outcome.streamed ? 0 : sum.loads;
   counts_.demand_bytes += sum.demand_bytes;
+  count_evictions(token, outcome.evicted.subspan(left));
 }
 
 void CacheAccounting::count_speculative(std::uint32_t token, ExpertKey key,
                                         std::span<const ExpertKey> evicted) {
+  ++visits_;  // what it evicts was loaded before it
   count_evictions(token, evicted);
   ++counts_.loads;
   loaded_at_[index(key)] = token;
+  loaded_by_[index(key)] = 0;
 }
 
 void CacheAccounting::count_evictions(std::uint32_t token, std::span<const ExpertKey> evicted) {
-  counts_.evictions += evicted.size();
-  for (const ExpertKey key : evicted) counts_.lifetime_tokens += token - loaded_at_[index(key)];
+  for (const ExpertKey key : evicted) {
+    const bool passed_through = loaded_by_[index(key)] == visits_;
+    counts_.evictions += passed_through ? 0 : 1;
+    counts_.loads -= passed_through ? 1 : 0;
+    counts_.lifetime_tokens += passed_through ? 0 : token - loaded_at_[index(key)];
+  }
 }
 
 }  // namespace moesim

@@ -17,8 +17,10 @@ struct CacheCounts {
   std::uint64_t misses = 0;       // late ones included
   std::uint64_t late = 0;         // demanded while a speculative read was under way
   std::uint64_t cold_misses = 0;  // first access ever
+  // Experts that left and that entered the resident set. One that an at-once visit both brings in
+  // and drops, because more experts run than fit or because it is bypassed, counts in neither.
   std::uint64_t evictions = 0;
-  std::uint64_t loads = 0;            // experts that entered
+  std::uint64_t loads = 0;
   std::uint64_t demand_bytes = 0;     // sizes of misses, late ones excluded
   std::uint64_t lifetime_tokens = 0;  // summed over evictions: token evicted - token loaded
 
@@ -48,6 +50,9 @@ class CacheAccounting {
   RoutingShape shape_;
   std::vector<std::uint64_t> expert_bytes_;
   std::vector<std::uint32_t> loaded_at_;  // [layers * experts], token of the last load
+  // [layers * experts]: the at-once visit that loaded it last, 0 where another kind did.
+  std::vector<std::uint32_t> loaded_by_;
+  std::uint32_t visits_ = 0;  // counted from 1
   CacheCounts counts_;
 };
 

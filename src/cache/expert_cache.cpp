@@ -147,7 +147,7 @@ void ExpertCache::judge_cold(const CacheEvent& event, std::span<Access> accesses
 
 EventOutcome ExpertCache::end_event(const CacheEvent& event) {
   partitions_[event.partition()].members = resident_members(event);
-  return {event.number(), accesses_, evicted_, false};
+  return {event.number(), accesses_, evicted_, false, event.kind() == EventKind::kOneByOne};
 }
 
 void ExpertCache::touch(ExpertKey key, const Access& access, const CacheEvent& event) {

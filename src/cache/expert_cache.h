@@ -65,6 +65,8 @@ struct EventOutcome {
   // In the order in which they left; not those that an at-once event evicted and took back.
   std::span<const ExpertKey> evicted;
   bool streamed = false;  // capacity 0: nothing entered
+  // The experts entered and left one after the other (Accounting::kAccess), not all at once.
+  bool one_by_one = false;
 };
 
 class ExpertCache {

@@ -272,7 +272,9 @@ std::span<const double> Gate::probabilities() {
 
 double Gate::relative_probability(ExpertId expert) {
   if (scores_all() || scores_ready_) return scores()[index(expert)];
-  if (spec_.code == GateCode::kE) return 1.0 / (1.0 + std::exp(-logit(expert)));
+  if (spec_.code == GateCode::kD || spec_.code == GateCode::kE) {
+    return 1.0 / (1.0 + std::exp(-logit(expert)));
+  }
   return exponential(expert);
 }
 

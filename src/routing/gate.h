@@ -50,6 +50,8 @@ class Gate {
   // with groups (D), the biased probability (A, B, C) or sigmoid (D, E). F and G know no bias.
   // Experts of groups that group-limited selection excluded have -infinity.
   std::span<const double> ranking();
+  // True where ranking() is the raw logits.
+  [[nodiscard]] bool ranks_by_logits() const;
   // One of them, without computing the others where it is a logit.
   double ranking_score(ExpertId expert) {
     return ranks_by_logits() ? logits_[index(expert)] : ranking()[index(expert)];
@@ -86,7 +88,6 @@ class Gate {
   double largest_logit();
   // The smallest float that is not below `bound`.
   static float not_below(double bound);
-  [[nodiscard]] bool ranks_by_logits() const;
   // True where the native selection needs scores() anyway.
   [[nodiscard]] bool scores_all() const { return spec_.code == GateCode::kB || !ranks_by_logits(); }
   // Scales to the sum `sum_to`; equal shares where every value has underflowed.

@@ -1,18 +1,15 @@
 // Online dynamic pruning (MC-MoE, arXiv 2410.06270, equation 5): a selected expert does not run
 // where its weight, as a share of the best expert's, is below a threshold. The paper has two
-// experts; here each rank beyond the best has a threshold and is judged on its own. Protection of
-// important tokens is left out: the released code has none in single-token decode.
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <numeric>
+// experts; here each rank beyond the best has a threshold and is judged on its own. Important
+// tokens can be protected where they stand for a prompt; in single-token decode nothing is.
+#include <cstddef>
 #include <span>
-#include <string>
 #include <vector>
 
-#include "core/errors.h"
+#include "routing/odp_protection.h"
 #include "routing/odp_thresholds.h"
 #include "routing/routing_policy.h"
+#include "routing/weight_ranks.h"
 
 namespace moesim {
 namespace {
@@ -20,11 +17,18 @@ namespace {
 class Odp final : public RoutingPolicy {
  public:
   Odp(Section& config, const RoutingContext& context)
-      : k_(context.k), thresholds_(read_odp_thresholds(config, context)), ranks_(context.k) {}
+      : k_(context.k),
+        thresholds_(read_odp_thresholds(config, context)),
+        protection_(config, context),
+        ranks_(context.k) {}
 
   void route(const RouterVisit& visit, const ResidencyView& /*residency*/,
              Selection& chosen) override {
     const Selection& native = visit.gate.native();
+    if (protection_.covers(visit.token, visit.layer)) {
+      chosen = native;
+      return;
+    }
     const std::span<const std::size_t> ranks = ranks_.by_weight(native);
     const double best = native.weights[ranks.front()];
     for (std::size_t r = 0; r < ranks.size(); ++r) {
@@ -47,6 +51,7 @@ class Odp final : public RoutingPolicy {
 
   std::size_t k_;
   std::vector<double> thresholds_;  // [layers, k - 1]
+  OdpProtection protection_;
   WeightRanks ranks_;
 };
 
@@ -62,9 +67,22 @@ MOESIM_REGISTER(
      "[k - 1]; absent: see thresholds",
      "number or array", "[0, 1]", "arXiv 2410.06270, equation 5; per rank: the reference's 1.2"},
     {"thresholds", nullptr,
-     "\"per-rank median\" of the trace's decode tokens (what an absent mu means), or "
-     "arrays as for mu; not together with mu",
-     "string or array", "per-rank median", "arXiv 2402.14800, as used by arXiv 2410.06270"});
+     "\"per-rank median\" of the trace's decode tokens (what an absent mu means), \"published\" "
+     "(Mixtral-8x7B), or arrays as for mu; not together with mu",
+     "string or array", "per-rank median|published",
+     "arXiv 2402.14800, as used by arXiv 2410.06270; published: code MC-MoE"},
+    {"blocks", "all",
+     "layers where experts may be dropped: all, ten or twenty (Mixtral-8x7B), or a list of layers",
+     "string or array", "all|ten|twenty", "code MC-MoE, block_range; lists: own"},
+    {"protect", "none",
+     "form of the tokens' importance: none, paper (size times attention received) or code (size "
+     "alone); without as_prompt nothing is protected",
+     "string", "none|paper|code", "arXiv 2410.06270, equation 6; code MC-MoE"},
+    {"as_prompt", false,
+     "true: the decoded tokens of each sequence stand for a prompt that is processed at once",
+     "boolean", "true|false", "own: the code protects where more than one token is processed"},
+    {"protect_share", 0.02, "share of a sequence's tokens that keep all their experts in a layer",
+     "number", "[0, 1]", "arXiv 2410.06270, text of equation 6"});
 
 }  // namespace
 }  // namespace moesim

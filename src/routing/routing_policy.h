@@ -36,11 +36,12 @@ struct RouterVisit {
 
 // How the weights of a selection follow from the router's scores.
 enum class WeightRule : std::uint8_t {
-  kGate,            // the model's own rule, restricted to the selection: Gate::weights()
-  kProbabilities,   // p_e of all experts, as it is: Gate::probabilities()
-  kRenormalised,    // p_e divided by its sum over the selection
-  kKeepsNativeSum,  // Gate::weights(), scaled to the sum of the native weights
-  kShareOfNative,   // p_e divided by its sum over the native selection: dropped mass is lost
+  kGate,               // the model's own rule, restricted to the selection: Gate::weights()
+  kProbabilities,      // p_e of all experts, as it is: Gate::probabilities()
+  kRenormalised,       // p_e divided by its sum over the selection
+  kKeepsNativeSum,     // Gate::weights(), scaled to the sum of the native weights
+  kShareOfCandidates,  // p_e divided by its sum over the k candidates, of which some do not run:
+                       // their mass is lost
 };
 
 class RoutingPolicy {

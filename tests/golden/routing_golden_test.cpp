@@ -1,9 +1,9 @@
 // Routing policies and proxies against the fixtures, with an LRU of its own as the cache.
 #include <map>
-#include <set>
 
 #include "metrics/routing_quality.h"
 #include "routing/odp_thresholds.h"
+#include "routing/tsallis_entropy.h"
 #include "support/routing.h"
 #include "support/testing.h"
 
@@ -157,6 +157,18 @@ void check_cache(const Json& expected, const TimestampLru& cache, std::size_t ca
              expected.at("little_lifetime_tokens")));
 }
 
+// Tokens whose Tsallis entropy is above the threshold of the row.
+std::size_t uncertain_tokens(const std::vector<float>& logits, const Json& routing) {
+  Gate gate(gate_of('C'), 16, 4);
+  std::size_t tokens = 0;
+  for (std::size_t i = 0; i < logits.size(); i += 16) {
+    gate.set_logits(std::span(logits).subspan(i, 16), {});
+    const double entropy = tsallis_entropy(gate.probabilities(), routing.at("q"));
+    if (entropy > routing.at("threshold").get<double>()) ++tokens;
+  }
+  return tokens;
+}
+
 void check_row(const Json& fixture, const Json& row, const Trace& trace,
                const std::vector<float>& logits) {
   const std::string id = row.at("id");
@@ -201,40 +213,45 @@ TEST_SUITE("golden/routing") {
     }
   }
 
-  TEST_CASE("the policies of the Cache-Prior paper give the synthetic rows") {
+  TEST_CASE("every routing policy gives its synthetic rows") {
     const Json fixture = golden("synthetic_seed1.json");
     const std::vector<float> logits = synthetic_logits(fixture.at("generator"));
     const Trace trace = logits_trace(logits, 16, 4, 'C');
-    const std::set<std::string> mine = {"top_k", "max_rank", "cumulative_threshold", "cache_prior"};
     std::size_t rows = 0;
     for (const Json& row : fixture.at("rows")) {
-      if (!mine.contains(row.at("routing").at("policy")) ||
-          row.at("eviction").at("policy") != "lru") {
-        continue;
-      }
+      if (row.at("eviction").at("policy") != "lru") continue;  // the cache of this test
       check_row(fixture, row, trace, logits);
       ++rows;
     }
-    CHECK(rows == 16);
+    CHECK(rows == 19);
   }
 
-  TEST_CASE("odp with median thresholds gives the dynamic row") {
+  TEST_CASE("policies that change the number of experts give the dynamic rows") {
     const Json fixture = golden("dynamic_seed1.json");
     const std::vector<float> logits = synthetic_logits(fixture.at("generator"));
     const Trace trace = logits_trace(logits, 16, 4, 'C');
     for (const Json& row : fixture.at("rows")) {
-      if (row.at("routing").at("policy") != "odp") continue;
       check_row(fixture, row, trace, logits);
+      const Json& expected = row.at("expected");
+      if (expected.contains("broadcast_tokens")) {
+        CHECK(uncertain_tokens(logits, row.at("routing")) == expected.at("broadcast_tokens"));
+      }
+      if (expected.contains("dropped_by_rank")) {
+        const auto displaced = expected.at("displaced_by_rank").get<std::vector<int>>();
+        CHECK(Json(std::vector<int>(displaced.begin() + 1, displaced.end())) ==
+              expected.at("dropped_by_rank"));
+      }
+      if (!expected.contains("thresholds")) continue;
       RoutingContext context = routing_context(gate_of('C'), 16, 4);
       context.trace = &trace;
       Section config(row.at("routing"), "run.json", "/routing");
       const std::vector<double> thresholds = read_odp_thresholds(config, context);
-      const Json& expected = row.at("expected").at("thresholds");
-      REQUIRE(thresholds.size() == expected.size());
+      REQUIRE(thresholds.size() == expected.at("thresholds").size());
       for (std::size_t r = 0; r < thresholds.size(); ++r) {
-        CHECK(near(thresholds[r], expected[r].get<double>()));
+        CHECK(near(thresholds[r], expected.at("thresholds")[r].get<double>()));
       }
     }
+    CHECK(fixture.at("rows").size() == 8);
   }
 
   TEST_CASE("the hand example, token by token") {

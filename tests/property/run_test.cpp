@@ -4,6 +4,7 @@
 #include "core/rng.h"
 #include "metrics/run_metrics.h"
 #include "support/allocation_counter.h"
+#include "support/routing_settings.h"
 #include "support/scenario.h"
 
 namespace moesim::test {
@@ -11,11 +12,18 @@ namespace {
 
 constexpr const char* kOverlaps[] = {"none", "expert", "projection"};
 
+// A routing policy over the layers of a Scenario, whatever files it needs.
+Json runnable(const std::string& policy) {
+  static const TemporaryFolder folder;
+  Json config = needed_settings(policy, {folder.path(), {0, 4, 16}, 4});
+  if (policy == "max_rank") config["M"] = 6;
+  return config;
+}
+
 // A random but valid configuration over a random trace.
 Json random_config(Rng& rng, const Json& base) {
   Json config = base;
   const char* scopes[] = {"layer", "global"};
-  const char* routings[] = {"top_k", "cache_prior", "max_rank", "cumulative_threshold", "odp"};
   const char* evictions[] = {"lru", "lfu"};
   const bool global = rng.below(2) == 1;
   Json cache = {{"scope", scopes[global ? 1 : 0]}};
@@ -25,8 +33,8 @@ Json random_config(Rng& rng, const Json& base) {
   cache["overflow"] = rng.below(2) == 0 ? "trim" : "keep_event";
   cache["touch_order"] = rng.below(2) == 0 ? "descending" : "ascending";
   config["cache"] = cache;
-  config["routing"] = {{"policy", routings[rng.below(5)]}};
-  if (config["routing"]["policy"] == "max_rank") config["routing"]["M"] = 6;
+  const std::vector<std::string> routings = Registry<RoutingPolicy>::instance().names();
+  config["routing"] = runnable(routings[rng.below(routings.size())]);
   config["execution"] = {{"overlap", kOverlaps[rng.below(3)]},
                          {"lanes", 1 + rng.below(5)},
                          {"threads", 1 + rng.below(6)},
@@ -103,7 +111,7 @@ TraceData with_prefill(TraceData trace) {
 TEST_SUITE("property/run") {
   TEST_CASE("invariants of every pass, over random configurations and traces") {
     Rng rng(11);
-    for (std::uint64_t round = 0; round < 40; ++round) {
+    for (std::uint64_t round = 0; round < 80; ++round) {
       TraceData trace = random_logits({40, 4, 16}, 4, round);
       if (round % 2 == 1) trace = with_prefill(std::move(trace));
       Scenario scenario(trace);
@@ -236,11 +244,10 @@ TEST_SUITE("property/run") {
   }
 
   TEST_CASE("a thousand tokens in steady state allocate nothing") {
-    for (const char* policy : {"top_k", "cache_prior", "max_rank", "cumulative_threshold", "odp"}) {
+    for (const std::string& policy : Registry<RoutingPolicy>::instance().names()) {
       CAPTURE(policy);
       Scenario scenario(1400, 7);
-      scenario.config["routing"] = {{"policy", policy}};
-      if (std::string(policy) == "max_rank") scenario.config["routing"]["M"] = 6;
+      scenario.config["routing"] = runnable(policy);
       scenario.config["execution"]["overlap"] = "expert";
       const auto plan = scenario.plan();
       RunMetrics metrics(*plan, false);

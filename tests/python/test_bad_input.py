@@ -223,6 +223,12 @@ def test_a_policy_that_needs_what_the_trace_lacks(scene):
     path.write_bytes(struct.pack("<Q", len(text)) + text + ids)
     scene(changed(routing={"policy": "max_rank"}), "/routing/policy", "max_rank", "router_logits")
     scene(changed(routing={"policy": "odp"}), "/routing", "topk_weights")
+    for policy in ["top_p", "tsallis_hybrid", "cecar", "bounded_regret"]:
+        scene(changed(routing={"policy": policy}), "/routing/policy", policy, "router_logits")
+    for policy in ["des", "drop_cold"]:
+        scene(changed(routing={"policy": policy}), "/routing/policy", policy, "topk_weights")
+    scene(changed(routing={"policy": "odp", "mu": 0.5, "protect": "code", "as_prompt": True}),
+          "/routing/protect", "router_input_l1")
     scene(changed(routing={"policy": "top_k", "k": 9}), "/routing/k", "got 9")
 
 

@@ -258,7 +258,8 @@ def test_list(run_sim, what):
     assert [e["name"] for e in entries] == sorted(e["name"] for e in entries)
     assert all(e["description"] for e in entries)
     names = {e["name"] for e in entries}
-    expected = {"routing": {"top_k", "cache_prior", "max_rank", "cumulative_threshold", "odp"},
+    expected = {"routing": {"top_k", "cache_prior", "max_rank", "cumulative_threshold", "odp", "top_p",
+                            "tsallis_hybrid", "des", "cecar", "drop_cold", "bounded_regret"},
                 "eviction": {"lru", "lfu", "belady", "min_bypass"},
                 "prefetch": {"none", "oracle"},
                 "models": {"olmoe-1b-7b", "qwen3-30b-a3b"},

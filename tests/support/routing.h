@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "cache/eviction/eviction_policy.h"
 #include "cache/residency_view.h"
 #include "config/registry.h"
 #include "core/rng.h"
@@ -47,10 +48,31 @@ inline std::vector<Residency> states_of(std::size_t experts,
   return states;
 }
 
+// Scores residents by their id and evicts nothing: enough for policies that ask who would leave.
+class ScoresOnly final : public EvictionPolicy {
+ public:
+  void on_hit(ExpertKey, const CacheEvent&) override {}
+  void on_insert(ExpertKey, const CacheEvent&) override {}
+  void on_evict(ExpertKey) override {}
+  std::optional<ExpertKey> victim(const CacheEvent&, bool) override { return std::nullopt; }
+  [[nodiscard]] double score(ExpertKey key) const override {
+    return static_cast<double>(1 + index(key) * 7 % 5);
+  }
+};
+
+// Routes one visit into `chosen`, which keeps its memory.
+inline void route_into(RoutingPolicy& policy, Gate& gate, std::span<const Residency> states,
+                       LayerId layer, std::uint32_t token, Selection& chosen) {
+  static const ScoresOnly scores;
+  chosen.clear();
+  policy.route({token, 0, layer, gate}, ResidencyView(layer, states, &scores), chosen);
+}
+
 inline Selection route(RoutingPolicy& policy, Gate& gate, std::span<const Residency> states,
                        LayerId layer = LayerId{0}, std::uint32_t token = 0) {
   Selection chosen;
-  policy.route({token, 0, layer, gate}, ResidencyView(layer, states, nullptr), chosen);
+  chosen.reserve(policy.max_experts());
+  route_into(policy, gate, states, layer, token, chosen);
   return chosen;
 }
 

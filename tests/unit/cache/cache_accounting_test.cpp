@@ -58,12 +58,28 @@ TEST_SUITE("cache accounting") {
     const std::vector<Access> visit = {access(0, AccessKind::kMiss, true, 0),
                                        access(1, AccessKind::kMiss, false, 1)};
     const std::vector<ExpertKey> gone = {key(1), key(0)};
-    accounting.count(4, layer_id(0), {1, visit, gone, false});
+    accounting.count(4, layer_id(0), {1, visit, gone, false, true});
     CHECK(accounting.counts().lifetime_tokens == 3 + 0);
     CHECK(accounting.counts().loads == 3);
     const std::vector<ExpertKey> last = {key(1)};
     accounting.count(6, layer_id(0), {2, {}, last, false});
     CHECK(accounting.counts().lifetime_tokens == 3 + 2);
+  }
+
+  TEST_CASE("what an at-once visit brings in and drops again neither enters nor leaves") {
+    CacheAccounting accounting(kShape, std::vector<std::uint64_t>(8, 1));
+    const std::vector<Access> one = {access(0, AccessKind::kMiss)};
+    accounting.count(1, layer_id(0), {0, one, {}, false});
+    // Three experts run, one place: 0 leaves, and so do 1 and 2 of this very visit.
+    const std::vector<Access> visit = {access(1, AccessKind::kMiss), access(2, AccessKind::kMiss),
+                                       access(3, AccessKind::kMiss)};
+    const std::vector<ExpertKey> gone = {key(0), key(1), key(2)};
+    accounting.count(4, layer_id(0), {1, visit, gone, false});
+    CHECK(accounting.counts().misses == 4);
+    CHECK(accounting.counts().demand_bytes == 4);
+    CHECK(accounting.counts().loads == 2);
+    CHECK(accounting.counts().evictions == 1);
+    CHECK(accounting.counts().lifetime_tokens == 3);
   }
 
   TEST_CASE("what streams past a cache of capacity 0 is read but never loaded") {

@@ -100,13 +100,15 @@ TEST_SUITE("routing/gate") {
   TEST_CASE("probabilities sum to 1 and are relative_probability over its total") {
     Rng rng(9);
     const std::vector<float> bias{0.1F, -0.2F, 0.3F, 0, 0, 0.05F, 0, 0, -0.4F};
-    for (const char code : std::string("ABCDEFG")) {
-      CAPTURE(code);
+    // Small letters: with a selection bias.
+    for (const char name : std::string("ABCDEFGbd")) {
+      CAPTURE(name);
+      const bool biased = name >= 'a';
+      const char code = biased ? static_cast<char>(name - 'a' + 'A') : name;
       const std::size_t k = code == 'F' ? 2 : code == 'G' ? 1 : 3;
       const std::vector<float> logits = random_logits(rng, 9);
       Gate gate(gate_of(code), 9, k);
-      gate.set_logits(logits, code == 'D' || code == 'B' ? std::span<const float>(bias)
-                                                         : std::span<const float>());
+      gate.set_logits(logits, biased ? std::span<const float>(bias) : std::span<const float>());
       std::vector<double> relative;
       for (std::uint16_t e = 0; e < 9; ++e) {
         relative.push_back(gate.relative_probability(ExpertId{e}));

@@ -30,6 +30,37 @@ TraceData compact() {
   return data;
 }
 
+struct Dropped {
+  std::vector<std::size_t> by_layer_and_rank;  // [layers, k - 1]
+  std::size_t all = 0;
+};
+
+// Every token of the context's trace through the policy.
+Dropped drops_of(const Json& config, const RoutingContext& context) {
+  const auto policy = routing_policy(config, context);
+  Gate gate(context.gate, context.shape.experts, context.k);
+  std::vector<float> logits(context.shape.experts);
+  Dropped dropped;
+  for (std::size_t l = 0; l < context.shape.layers; ++l) {
+    std::vector<std::size_t> of_rank(context.k - 1, 0);
+    for (std::size_t token = 0; token < context.shape.tokens; ++token) {
+      context.trace->read_logits(token, LayerId(l), logits);
+      gate.set_logits(logits, {});
+      const Selection chosen = route(*policy, gate, states_of(context.shape.experts, {}),
+                                     LayerId(l), static_cast<std::uint32_t>(token));
+      for (std::size_t r = 1; r < context.k; ++r) {
+        const ExpertId id = gate.native().ids[r];
+        const bool runs = std::find(chosen.ids.begin(), chosen.ids.end(), id) != chosen.ids.end();
+        of_rank[r - 1] += runs ? 0 : 1;
+        dropped.all += runs ? 0 : 1;
+      }
+    }
+    dropped.by_layer_and_rank.insert(dropped.by_layer_and_rank.end(), of_rank.begin(),
+                                     of_rank.end());
+  }
+  return dropped;
+}
+
 }  // namespace
 
 TEST_SUITE("routing/odp") {
@@ -130,7 +161,7 @@ TEST_SUITE("routing/odp") {
           "\"x\"");
     CHECK(message({{"policy", "odp"}, {"thresholds", "median"}}) ==
           "run.json: /routing/thresholds: expected a number in [0, 1], one per layer, [layers][k - "
-          "1] or \"per-rank median\", got \"median\"");
+          "1], \"per-rank median\" or \"published\", got \"median\"");
     CHECK(message({{"policy", "odp"}, {"mu", 0.5}, {"thresholds", "per-rank median"}}) ==
           "run.json: /routing/thresholds: expected either mu or thresholds, got both");
     CHECK(message({{"policy", "odp"}}) ==
@@ -138,6 +169,76 @@ TEST_SUITE("routing/odp") {
     CHECK(message(odp(0.5), 'F') ==
           "run.json: /routing/policy: odp judges ratios of weights, which mean nothing for gate F "
           "(SparseMixer)");
+  }
+
+  TEST_CASE("per-layer medians drop half of the tokens of a rank, and never more") {
+    Rng rng(5);
+    for (const std::size_t tokens : {1U, 2U, 7U, 64U, 301U}) {
+      for (const bool ties : {false, true}) {
+        TraceData data;
+        data.shape = {tokens, 2, 8};
+        data.logits_dtype = "F32";
+        for (std::size_t i = 0; i < tokens * 16; ++i) {
+          const double z = 2 * rng.normal();
+          data.logits.push_back(static_cast<float>(ties ? std::round(z) : z));
+        }
+        const Trace trace = trace_of(data);
+        for (const std::size_t k : {2U, 4U}) {
+          RoutingContext context = routing_context(gate_of('A'), 8, k, 2);
+          context.shape.tokens = tokens;
+          context.trace = &trace;
+          const Dropped dropped = drops_of({{"policy", "odp"}}, context);
+          for (const std::size_t of_rank : dropped.by_layer_and_rank) {
+            CHECK(of_rank <= tokens / 2);
+            if (!ties) CHECK(of_rank == tokens / 2);
+          }
+          // A quarter of all evaluations of a top-2 router.
+          if (!ties && k == 2 && tokens == 64) CHECK(4 * dropped.all == 2 * 2 * 64);
+        }
+      }
+    }
+  }
+
+  TEST_CASE("the published thresholds and block sets are the fixture's") {
+    const Json fixture = golden("odp_thresholds_mixtral.json");
+    const RoutingContext context = routing_context(gate_of('A'), 8, 2, 32);
+    const auto thresholds = [&](const Json& blocks) {
+      Section section({{"policy", "odp"}, {"thresholds", "published"}, {"blocks", blocks}},
+                      "run.json", "/routing");
+      return read_odp_thresholds(section, context);
+    };
+    const auto all = fixture.at("mu").get<std::vector<double>>();
+    CHECK(thresholds("all") == all);
+    for (const auto& set : fixture.at("block_sets").items()) {
+      std::vector<double> expected(32, 0);
+      for (const std::size_t layer : set.value()) expected[layer] = all[layer];
+      CHECK(thresholds(set.key()) == expected);
+      CHECK(thresholds(set.value()) == expected);
+      // The median of a layer drops half of its tokens' second experts.
+      const double saved = 100.0 / 4 * static_cast<double>(set.value().size()) / 32;
+      CHECK(near(saved, fixture.at("evaluations_saved_percent").at(set.key())));
+    }
+    const Json place = {{"policy", "odp"}, {"thresholds", "published"}};
+    CHECK(message(place) ==
+          "run.json: /routing/thresholds: the published thresholds are those of Mixtral-8x7B, 32 "
+          "layers and k = 2; here are 2 layers and k = 2");
+    CHECK(message({{"policy", "odp"}, {"mu", 0.5}, {"blocks", "ten"}}) ==
+          "run.json: /routing/blocks: the block set ten is of Mixtral-8x7B, 32 layers; here are 2");
+    CHECK(message({{"policy", "odp"}, {"mu", 0.5}, {"blocks", {0, 2}}}) ==
+          "run.json: /routing/blocks: expected MoE layers in [0, 1], got 2");
+    CHECK(message({{"policy", "odp"}, {"mu", 0.5}, {"blocks", "some"}}) ==
+          "run.json: /routing/blocks: unknown value \"some\"; known: all, ten, twenty; nearest: "
+          "all");
+  }
+
+  TEST_CASE("outside the blocks every expert runs") {
+    const RoutingContext context = routing_context(gate_of('A'), 3, 2, 2);
+    const auto policy = routing_policy({{"policy", "odp"}, {"mu", 1}, {"blocks", {1}}}, context);
+    Gate gate(context.gate, 3, 2);
+    const std::vector<float> logits{5, 0, 0};
+    gate.set_logits(logits, {});
+    CHECK(ids_of(route(*policy, gate, states_of(3, {}), LayerId{0})) == Ids{0, 1});
+    CHECK(ids_of(route(*policy, gate, states_of(3, {}), LayerId{1})) == Ids{0});
   }
 
   TEST_CASE("a compact trace without weights has no medians") {
