@@ -17,6 +17,7 @@ struct CauseRef {
   enum class Kind : std::uint8_t { kNone, kJob, kRead };
   Kind kind = Kind::kNone;
   std::uint32_t id = 0;
+  std::uint8_t hop = 0;  // of a read
 };
 
 // The most recent records by increasing id; older ones are overwritten.

@@ -12,6 +12,7 @@
 #include "config/section.h"
 #include "engine/expert_session.h"
 #include "engine/task_costs.h"
+#include "engine/tier_config.h"
 #include "engine/token_schedule.h"
 #include "hardware/device.h"
 #include "model/moe_model.h"
@@ -54,6 +55,7 @@ struct RunConfig {
   Section routing;               // policy and its parameters, defaults filled in
   Section eviction;
   Section prefetch;
+  std::vector<TierConfig> tiers;  // of the device, nearest first
   std::uint64_t seed = 1;
   Json resolved;  // every key with the value in force; what --print-config shows
 

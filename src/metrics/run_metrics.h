@@ -45,6 +45,7 @@ class RunMetrics final : public RunObserver {
   CacheCounts cache_;
   CacheCounts prefill_cache_;
   FlashCounts flash_;
+  std::vector<TierCounts> tiers_;
   PrefetchCounts prefetch_;
   std::uint32_t longest_context_ = 0;
   // Time to first token, per sequence.
