@@ -41,6 +41,7 @@ std::uint32_t StorePath::begin(ExpertKey key, const ReadSizes& reads, bool specu
   for (std::uint8_t tier = 1; tier < source; ++tier) arrival(tier, key) = id;
   if (other != kNoId) {
     wait(id, other);
+    if (!speculative) hurry(id);
   } else {
     start_hop(id, static_cast<std::uint8_t>(source - 1), cause);
   }
@@ -89,15 +90,16 @@ void StorePath::arrive(std::uint32_t id, std::uint8_t tier, CauseRef cause) {
 }
 
 void StorePath::demand(std::uint32_t transfer, std::uint32_t task) {
-  const bool speculative = hops_[0].transfer(transfer).speculative;
   hops_[0].demand(transfer, task);
-  if (hops_.size() == 1 || !speculative) return;
-  for (std::uint32_t id = transfer; id != kNoId; id = journeys_[id].waits_for) {
+  if (hops_.size() > 1) hurry(transfer);
+}
+
+// One that is on hop 0 has arrived wherever others wait, so only this one can be queued there.
+void StorePath::hurry(std::uint32_t id) {
+  for (; id != kNoId; id = journeys_[id].waits_for) {
     Journey& journey = journeys_[id];
-    if (journey.demanded) continue;
+    if (!journey.demanded && journey.part != kNoId) hops_[journey.hop].promote(journey.part);
     journey.demanded = true;
-    if (journey.part != kNoId) hops_[journey.hop].promote(journey.part);
-    if (id != transfer && journey.part == kNoId) hops_[0].promote(id);
   }
 }
 

@@ -72,6 +72,8 @@ class StorePath {
 
   void start_hop(std::uint32_t id, std::uint8_t hop, CauseRef cause);
   void wait(std::uint32_t id, std::uint32_t other);
+  // From now on demand, and so is what it waits for.
+  void hurry(std::uint32_t id);
   void arrive(std::uint32_t id, std::uint8_t tier, CauseRef cause);
   // The journey that brings `key` into `tier`, or kNoId. REQUIRES: 0 < tier < hops.
   std::uint32_t& arrival(std::uint8_t tier, ExpertKey key) {

@@ -26,6 +26,14 @@ Device three_hops() {
   return device;
 }
 
+using Arrival = std::pair<std::uint32_t, std::int64_t>;  // transfer, ms
+
+// All times of this machine are whole milliseconds; others come out as -1.
+std::int64_t whole_ms(Duration time) {
+  const Duration ms = from_us(1000);
+  return time % ms == Duration::zero() ? time / ms : -1;
+}
+
 // Runs the store until nothing is left; remembers when transfers arrived.
 struct Machine {
   explicit Machine(const Device& device)
@@ -47,7 +55,7 @@ struct Machine {
 
   void note(std::optional<std::uint32_t> transfer) {
     if (transfer) {
-      arrived.push_back({*transfer, to_ms(queue.now().time_since_epoch())});
+      arrived.push_back({*transfer, whole_ms(queue.now().time_since_epoch())});
       store.release(*transfer);
     }
     store.start_reads();
@@ -65,18 +73,18 @@ struct Machine {
   EventQueue<SimEvent> queue;
   MemoryBus bus;
   StorePath store;
-  std::vector<std::pair<std::uint32_t, double>> arrived;
+  std::vector<Arrival> arrived;
 };
 
 }  // namespace
 
 TEST_SUITE("engine/store_path") {
   TEST_CASE("a transfer takes the sum of the hops from where it begins") {
-    for (const auto& [source, ms] : {std::pair{1, 101.0}, {2, 351.0}, {3, 1351.0}}) {
+    for (const auto& [source, ms] : {std::pair{1, 101}, {2, 351}, {3, 1351}}) {
       Machine machine(three_hops());
       const auto from = static_cast<std::uint8_t>(source);
       const std::uint32_t id = machine.store.begin(kExpert, kReads, false, {}, from);
-      CHECK(to_ms(machine.store.unshared_time(kReads, id)) == ms);
+      CHECK(whole_ms(machine.store.unshared_time(kReads, id)) == ms);
       machine.run();
       REQUIRE(machine.arrived.size() == 1);
       CHECK(machine.arrived[0].second == ms);
@@ -86,7 +94,7 @@ TEST_SUITE("engine/store_path") {
         CHECK(machine.store.hop_counts(hop).bytes == (hop < from ? 1'000'000'000U : 0U));
       }
       CHECK(machine.store.flash_counts().bytes == (source == 3 ? 1'000'000'000U : 0U));
-      CHECK(to_ms(machine.store.flash_time(kReads, from)) == (source == 3 ? 1000.0 : 0.0));
+      CHECK(whole_ms(machine.store.flash_time(kReads, from)) == (source == 3 ? 1000 : 0));
     }
   }
 
@@ -96,8 +104,8 @@ TEST_SUITE("engine/store_path") {
     machine.store.begin(ExpertKey{2}, kReads, false, {}, 2);
     machine.run();
     // The far link takes 250 ms each; while it moves the second, the near one moves the first.
-    CHECK(machine.arrived[0].second == 351.0);
-    CHECK(machine.arrived[1].second == 601.0);
+    CHECK(machine.arrived[0].second == 351);
+    CHECK(machine.arrived[1].second == 601);
   }
 
   TEST_CASE("demand goes before speculation on every link") {
@@ -106,8 +114,8 @@ TEST_SUITE("engine/store_path") {
     machine.store.begin(ExpertKey{2}, kReads, true, {}, 1);
     const std::uint32_t demanded = machine.store.begin(ExpertKey{3}, kReads, false, {}, 1);
     machine.run();
-    CHECK(machine.arrived[0] == std::pair{demanded, 101.0});
-    CHECK(machine.arrived[2].second == 303.0);
+    CHECK(machine.arrived[0] == Arrival{demanded, 101});
+    CHECK(machine.arrived[2].second == 303);
   }
 
   TEST_CASE("a demand hurries what is read ahead, on the hop where it is and on those after") {
@@ -118,8 +126,8 @@ TEST_SUITE("engine/store_path") {
     machine.run_until(1);  // the first is on the link
     machine.store.demand(third, 0);
     machine.run();
-    CHECK(machine.arrived[1] == std::pair{third, 601.0});
-    CHECK(machine.arrived[2] == std::pair{second, 851.0});
+    CHECK(machine.arrived[1] == Arrival{third, 601});
+    CHECK(machine.arrived[2] == Arrival{second, 851});
   }
 
   TEST_CASE("what is still on its way into a tier is waited for, not read again") {
@@ -130,8 +138,8 @@ TEST_SUITE("engine/store_path") {
     machine.store.demand(late, 0);
     machine.run();
     REQUIRE(machine.arrived.size() == 2);
-    CHECK(machine.arrived[0] == std::pair{ahead, 1351.0});
-    CHECK(machine.arrived[1] == std::pair{late, 1452.0});
+    CHECK(machine.arrived[0] == Arrival{ahead, 1351});
+    CHECK(machine.arrived[1] == Arrival{late, 1452});
     CHECK(machine.store.flash_counts().bytes == 1'000'000'000U);
     CHECK(machine.store.hop_counts(1).bytes == 1'000'000'000U);
     CHECK(machine.store.hop_counts(0).bytes == 2'000'000'000U);
@@ -142,13 +150,13 @@ TEST_SUITE("engine/store_path") {
     machine.store.begin(kExpert, kReads, true, {}, 3);
     const std::uint32_t near = machine.store.begin(kExpert, kReads, true, {}, 1);
     const std::uint32_t far = machine.store.begin(kExpert, kReads, true, {}, 2);
-    CHECK(to_ms(machine.store.unshared_time(kReads, far)) == 351.0);
+    CHECK(whole_ms(machine.store.unshared_time(kReads, far)) == 351);
     machine.run();
     REQUIRE(machine.arrived.size() == 3);
     // In the far tier after 1000 ms, in the near one after 1250, there 1351; the one that waited in
     // the near tier follows; the one from the far tier has the far link after the first.
-    CHECK(machine.arrived[1] == std::pair{near, 1452.0});
-    CHECK(machine.arrived[2] == std::pair{far, 1601.0});
+    CHECK(machine.arrived[1] == Arrival{near, 1452});
+    CHECK(machine.arrived[2] == Arrival{far, 1601});
     CHECK(machine.store.idle());
   }
 
@@ -172,7 +180,7 @@ TEST_SUITE("engine/store_path") {
     Machine machine(device);
     machine.store.begin(kExpert, kReads, false, {}, 2);
     machine.run();
-    CHECK(machine.arrived[0].second == 351.0);
+    CHECK(machine.arrived[0].second == 351);
     CHECK(machine.store.flash_counts().reads == 0);
     CHECK(machine.store.flash_time(kReads, 2) == Duration::zero());
   }

@@ -4,11 +4,11 @@
 #include "support/testing.h"
 
 namespace moesim::test {
+namespace {
 
-TEST_SUITE("hardware/tier") {
-  // GPU memory, host DRAM, SSD.
-  Json three_tiers() {
-    return parse_json(R"({
+// GPU memory, host DRAM, SSD.
+Json three_tiers() {
+  return parse_json(R"({
       "name": "gpu",
       "tiers": [{"name": "host", "capacity_mib": 100, "link": {"gbps": 25, "latency_us": 10},
                  "eviction": {"policy": "lfu"}}],
@@ -22,24 +22,27 @@ TEST_SUITE("hardware/tier") {
         "/dram": {"tag": "estimate", "source": "none"},
         "/cpu": {"tag": "estimate", "source": "none"},
         "/memory": {"tag": "estimate", "source": "none"}}})",
-                      "d.json");
-  }
+                    "d.json");
+}
 
-  // Host DRAM alone, which holds everything.
-  Json two_tiers() {
-    Json device = three_tiers();
-    device["tiers"][0].erase("capacity_mib");
-    device["tiers"][0].erase("eviction");
-    device.erase("flash");
-    device["provenance"].erase("/flash");
-    return device;
-  }
+// Host DRAM alone, which holds everything.
+Json two_tiers() {
+  Json device = three_tiers();
+  device["tiers"][0].erase("capacity_mib");
+  device["tiers"][0].erase("eviction");
+  device.erase("flash");
+  device["provenance"].erase("/flash");
+  return device;
+}
 
-  Device read(const Json& device) { return read_device(Section(device, "d.json", "")); }
-  std::string error_of(const Json& device) {
-    return user_error_of([&] { read(device); });
-  }
+Device read(const Json& device) { return read_device(Section(device, "d.json", "")); }
+std::string error_of(const Json& device) {
+  return user_error_of([&] { read(device); });
+}
 
+}  // namespace
+
+TEST_SUITE("hardware/tier") {
   TEST_CASE("a tier with a capacity is in front of flash") {
     const Device device = read(three_tiers());
     REQUIRE(device.tiers.size() == 1);
