@@ -38,6 +38,23 @@ TierSpec read_tier(Section section, bool with_energy) {
   return tier;
 }
 
+// What a tier may be, given those in front of it.
+void check_place(const TierSpec& tier, const Section& section, const std::vector<TierSpec>& before,
+                 bool is_last) {
+  const bool twice = std::any_of(before.begin(), before.end(),
+                                 [&](const TierSpec& other) { return other.name == tier.name; });
+  if (twice) {
+    throw section.error("name", "expected a name of its own, got \"" + tier.name + "\" again");
+  }
+  if (!tier.capacity_mib && !is_last) {
+    throw section.error("capacity_mib",
+                        "expected a number, because only the last tier may hold every expert");
+  }
+  if (!tier.capacity_mib && tier.eviction) {
+    throw section.error("eviction", "expected none, because this tier holds every expert");
+  }
+}
+
 }  // namespace
 
 std::vector<TierSpec> read_tiers(Section& device, bool with_energy) {
@@ -54,19 +71,8 @@ std::vector<TierSpec> read_tiers(Section& device, bool with_energy) {
   for (std::size_t i = 0; i < list.size(); ++i) {
     const Section section(list[i], device.file(), fmt::format("{}/tiers/{}", device.pointer(), i));
     TierSpec tier = read_tier(section, with_energy);
-    const bool twice = std::any_of(tiers.begin(), tiers.end(),
-                                   [&](const TierSpec& other) { return other.name == tier.name; });
-    if (twice) {
-      throw section.error("name", "expected a name of its own, got \"" + tier.name + "\" again");
-    }
-    if (!tier.capacity_mib && i + 1 < list.size()) {
-      throw section.error("capacity_mib",
-                          "expected a number, because only the last tier may hold every expert");
-    }
-    if (tier.capacity_mib && tier.eviction == std::nullopt) tier.eviction = Json{{"policy", "lru"}};
-    if (!tier.capacity_mib && tier.eviction) {
-      throw section.error("eviction", "expected none, because this tier holds every expert");
-    }
+    check_place(tier, section, tiers, i + 1 == list.size());
+    if (tier.capacity_mib && !tier.eviction) tier.eviction = Json{{"policy", "lru"}};
     tiers.push_back(std::move(tier));
   }
   return tiers;

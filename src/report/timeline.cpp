@@ -63,6 +63,8 @@ void Timeline::on_visit(const Pass& /*pass*/, LayerId layer, const VisitOutcome&
 
 void Timeline::on_pass(const PassRecord& record) {
   const Pass& pass = *record.pass;
+  const std::uint64_t arrived =
+      record.tiers.empty() ? record.flash.bytes : record.tiers[0].link.bytes;
   const std::string name = pass.phase == Phase::kPrefill ? fmt::format("prefill of {}", pass.count)
                                                          : fmt::format("token {}", pass.first);
   add({kDecode,
@@ -73,7 +75,7 @@ void Timeline::on_pass(const PassRecord& record) {
        record.end - record.start,
        {{"hits", record.cache.hits},
         {"misses", record.cache.misses},
-        {"mib_read", to_mib(record.flash.bytes)}}});
+        {"mib_read", to_mib(arrived)}}});
 }
 
 void Timeline::on_job(const JobSpan& job) {

@@ -127,7 +127,7 @@ TEST_SUITE("property/tiers") {
       if (!scenario.config["device"].contains("flash")) {
         CHECK(wanted == 0);
         CHECK(checker.flash.reads == 0);
-      } else if (!scenario.config.contains("prefetch")) {
+      } else {
         CHECK(checker.flash.bytes == wanted * kExpertBytes);
       }
     }

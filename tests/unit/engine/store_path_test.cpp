@@ -173,6 +173,16 @@ TEST_SUITE("engine/store_path") {
     CHECK(machine.arrived[2].first == waits);
   }
 
+  TEST_CASE("only the last hop shares the memory that computes") {
+    Device device = three_hops();
+    device.dram.total_gbps = 5;  // the near link could do 10
+    Machine machine(device);
+    machine.store.begin(kExpert, kReads, false, {}, 3);
+    machine.run();
+    CHECK(machine.arrived[0].second == 1000 + 250 + 200);
+    CHECK(machine.store.dma_bytes(10) == 10);
+  }
+
   TEST_CASE("a last tier that holds everything is reached over its link") {
     Device device = three_hops();
     device.flash.reset();
