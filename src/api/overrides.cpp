@@ -61,7 +61,7 @@ std::set<std::string> known_parameters(const std::string& section, const std::st
     names.insert("k");
     return names;
   }
-  if (section == "/cache/eviction") return parameters_of<EvictionPolicy>(policy);
+  if (section.ends_with("/eviction")) return parameters_of<EvictionPolicy>(policy);
   return parameters_of<Prefetcher>(policy);
 }
 

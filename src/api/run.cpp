@@ -74,6 +74,7 @@ void run_passes(RunPlan& plan, const ExecuteOptions& options, ObserverList& obse
     runner.run(0, all, observers, false);
   } else {
     if (plan.config().model) options.timeline->name_layers(plan.config().model->moe_layers);
+    options.timeline->name_tiers(plan.tier_names());
     const auto range = timeline_passes(plan.schedule(), options.timeline_tokens);
     runner.run(0, range.first, observers, false);
     ObserverList with_timeline = observers;

@@ -7,14 +7,14 @@ namespace {
 
 class PathWalk {
  public:
-  PathWalk(const ComputeAgent& compute, const FlashPath& flash, TimePoint start)
-      : compute_(compute), flash_(flash), start_(start) {}
+  PathWalk(const ComputeAgent& compute, const StorePath& store, TimePoint start)
+      : compute_(compute), store_(store), start_(start) {}
 
   Durations<kPathParts> from_job(std::uint32_t last) {
     at_ = compute_.job(last).span.end;
     CauseRef ref{CauseRef::Kind::kJob, last};
     while (at_ > start_ && ref.kind != CauseRef::Kind::kNone) {
-      ref = ref.kind == CauseRef::Kind::kJob ? through_job(ref.id) : through_read(ref.id);
+      ref = ref.kind == CauseRef::Kind::kJob ? through_job(ref.id) : through_read(ref);
     }
     return parts_;
   }
@@ -38,21 +38,22 @@ class PathWalk {
     return queued ? CauseRef{CauseRef::Kind::kJob, job.previous} : job.cause;
   }
 
-  CauseRef through_read(std::uint32_t id) {
-    const ReadRecord& read = flash_.read(id);
-    charge(PathPart::kFlashDevice, read.span.service_start);
+  CauseRef through_read(const CauseRef& ref) {
+    const ReadRecord& read = store_.read(ref);
+    const bool over_link = read.span.over_link;
+    charge(over_link ? PathPart::kLink : PathPart::kFlashDevice, read.span.service_start);
     if (read.span.service_start > read.span.host_end) {
-      return {CauseRef::Kind::kRead, read.previous_on_device};
+      return {CauseRef::Kind::kRead, read.previous_on_device, ref.hop};
     }
-    charge(PathPart::kFlashHost, read.span.lane_start);
+    charge(over_link ? PathPart::kLink : PathPart::kFlashHost, read.span.lane_start);
     if (read.span.lane_start > read.enqueued) {
-      return {CauseRef::Kind::kRead, read.previous_on_lane};
+      return {CauseRef::Kind::kRead, read.previous_on_lane, ref.hop};
     }
     return read.cause;
   }
 
   const ComputeAgent& compute_;
-  const FlashPath& flash_;
+  const StorePath& store_;
   TimePoint start_;
   TimePoint at_{};
   Durations<kPathParts> parts_{};
@@ -60,9 +61,9 @@ class PathWalk {
 
 }  // namespace
 
-Durations<kPathParts> critical_path(const ComputeAgent& compute, const FlashPath& flash,
+Durations<kPathParts> critical_path(const ComputeAgent& compute, const StorePath& store,
                                     std::uint32_t last, TimePoint start) {
-  return PathWalk(compute, flash, start).from_job(last);
+  return PathWalk(compute, store, start).from_job(last);
 }
 
 }  // namespace moesim

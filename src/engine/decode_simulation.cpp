@@ -43,7 +43,8 @@ std::size_t record_capacity(const SimulationParts& parts) {
 }
 
 FlashPathOptions flash_options(const SimulationParts& parts) {
-  const double sigma = parts.execution.service_noise ? parts.device->flash.noise_sigma : 0.0;
+  const bool noisy = parts.execution.service_noise && parts.device->flash;
+  const double sigma = noisy ? parts.device->flash->noise_sigma : 0.0;
   return {parts.execution.lanes, record_capacity(parts), parts.session->shape().experts, sigma,
           parts.seed};
 }
@@ -57,8 +58,7 @@ DecodeSimulation::DecodeSimulation(const SimulationParts& parts)
                                      graph_options(parts, parts.session->max_visit_experts()))),
       bus_(to_rate(parts.device->dram.total_gbps), queue_),
       compute_(queue_, bus_, record_capacity(parts)),
-      flash_(parts.device->flash, parts.device->dram.dma_factor, flash_options(parts), queue_,
-             bus_),
+      store_(*parts.device, flash_options(parts), shape_.layers * shape_.experts, queue_, bus_),
       speculative_transfer_(shape_.layers * shape_.experts, kNoId) {
   std::size_t tasks = token_graph_.size();
   if (parts.schedule->prefill_tokens > 0) {
@@ -75,12 +75,15 @@ DecodeSimulation::DecodeSimulation(const SimulationParts& parts)
   wanted_.reserve(shape_.layers * shape_.experts);
   executed_.reserve(shape_.experts);
   pass_rows_.reserve(parts.schedule->tokens_in_pass);
+  missed_.reserve(shape_.experts);
+  tiers_counted_.resize(parts.device->tiers.size());
+  tiers_of_pass_.resize(parts.device->tiers.size());
 }
 
 void DecodeSimulation::run(std::size_t first, std::size_t end, RunObserver* observer, bool spans) {
   observer_ = observer;
   compute_.set_observer(spans ? observer : nullptr);
-  flash_.set_observer(spans ? observer : nullptr);
+  store_.set_observer(spans ? observer : nullptr);
   for (std::size_t i = first; i < end; ++i) run_pass(parts_.schedule->passes[i]);
 }
 
@@ -109,27 +112,30 @@ void DecodeSimulation::report(const Pass& pass, TimePoint start) {
   record_.start = start;
   record_.end = queue_.now();
   record_.parts = compute_.parts();
-  record_.path = critical_path(compute_, flash_, last_job_, start);
+  record_.path = critical_path(compute_, store_, last_job_, start);
   const CacheCounts& counts = parts_.session->accounting().counts();
   record_.cache = counts - counted_;
   counted_ = counts;
-  record_.flash = flash_.counts() - flash_counted_;
-  flash_counted_ = flash_.counts();
+  record_.flash = store_.flash_counts() - flash_counted_;
+  flash_counted_ = store_.flash_counts();
+  record_.tiers = count_tiers();
   record_.prefetch = parts_.session->prefetched() - prefetch_counted_;
   prefetch_counted_ = parts_.session->prefetched();
-  record_.dram_bytes = record_.compute_bytes + flash_.dma_bytes(record_.flash.bytes);
+  const std::uint64_t arrived = store_.hop_counts(0).bytes;
+  record_.dram_bytes = record_.compute_bytes + store_.dma_bytes(arrived - arrived_counted_);
+  arrived_counted_ = arrived;
   if (observer_ != nullptr) observer_->on_pass(record_);
 }
 
 void DecodeSimulation::drain() {
   start_ready_tasks();  // jobs that were waiting when the last pass ended
   run_events(queue_, *this, [] { return false; });
-  if (!flash_.idle() || !compute_.idle()) {
+  if (!store_.idle() || !compute_.idle()) {
     throw InvariantError("the run ended with reads or jobs that no event will finish");
   }
 }
 
-void DecodeSimulation::on(const HostDone& event) { flash_.host_done(event.lane); }
+void DecodeSimulation::on(const HostDone& event) { store_.host_done(event); }
 
 void DecodeSimulation::on(const FixedDone& /*event*/) {
   if (const auto ended = compute_.fixed_done()) finish_jobs(*ended);
@@ -140,9 +146,15 @@ void DecodeSimulation::on(const BusDone& event) {
   if (event.agent == BusAgent::kCompute) {
     finish_jobs(compute_.bytes_done());
   } else {
-    if (const auto transfer = flash_.service_done()) finish_transfer(*transfer);
-    start_ready_tasks();
+    finish_read(0);
   }
+}
+
+void DecodeSimulation::on(const HopDone& event) { finish_read(event.hop); }
+
+void DecodeSimulation::finish_read(std::uint8_t hop) {
+  if (const auto transfer = store_.service_done(hop)) finish_transfer(*transfer);
+  start_ready_tasks();
 }
 
 // Everything that can start now does: tasks first, so that their reads queue as demand, then lanes
@@ -151,7 +163,7 @@ void DecodeSimulation::start_ready_tasks() {
   while (ready_first_ < ready_.size()) start_task(ready_[ready_first_++]);
   ready_.clear();
   ready_first_ = 0;
-  flash_.start_reads();
+  store_.start_reads();
   compute_.start_next();
 }
 
@@ -279,7 +291,7 @@ void DecodeSimulation::submit_admission(std::uint32_t task, ExpertKey key, bool 
 void DecodeSimulation::start_fetch(std::uint32_t id, const Slot& slot) {
   const std::uint32_t under_way = speculative_transfer_[index(slot.key)];
   if (slot.kind == AccessKind::kLate && under_way != kNoId) {
-    flash_.demand(under_way, id);
+    store_.demand(under_way, id);
     return;
   }
   if (slot.kind == AccessKind::kLate) {  // It has arrived since the visit was decided.
@@ -287,9 +299,9 @@ void DecodeSimulation::start_fetch(std::uint32_t id, const Slot& slot) {
     return;
   }
   const ReadSizes reads = parts_.costs->reads(graph_->task(id).kind, slot.bytes);
-  record_.flash_bound += flash_.device_time(reads);
-  const std::uint32_t transfer = flash_.begin(slot.key, reads, false, causes_[id]);
-  flash_.demand(transfer, id);
+  record_.flash_bound += store_.flash_time(reads, slot.source);
+  const std::uint32_t transfer = store_.begin(slot.key, reads, false, causes_[id], slot.source);
+  store_.demand(transfer, id);
 }
 
 void DecodeSimulation::complete(std::uint32_t id, CauseRef ref, Duration own_time) {
@@ -328,7 +340,7 @@ void DecodeSimulation::finish_job(std::uint32_t id) {
 }
 
 void DecodeSimulation::finish_transfer(std::uint32_t id) {
-  const Transfer& transfer = flash_.transfer(id);
+  const Transfer& transfer = store_.transfer(id);
   const CauseRef ref{CauseRef::Kind::kRead, transfer.last_read};
   if (transfer.speculative) {
     speculative_transfer_[index(transfer.key)] = kNoId;
@@ -342,9 +354,9 @@ void DecodeSimulation::finish_transfer(std::uint32_t id) {
                                 ? ReadSizes{}
                                 : parts_.costs->reads(graph_->task(task).kind,
                                                       parts_.session->expert_bytes(transfer.key));
-    complete(task, ref, flash_.unshared_time(reads));
+    complete(task, ref, store_.unshared_time(reads, id));
   }
-  flash_.release(id);
+  store_.release(id);
 }
 
 void DecodeSimulation::decide_experts(LayerId layer) {
@@ -360,6 +372,7 @@ void DecodeSimulation::decide_experts(LayerId layer) {
     slots_.push_back({key, access.kind, session.expert_bytes(key), tokens});
     executed_.push_back(access.expert);
   }
+  if (parts_.tiers != nullptr) find_misses(layer, visit.is_union);
   record_.experts += visit.accesses.size();
   last_event_ = visit.event;
   if (observer_ != nullptr && visit.visited)
@@ -390,8 +403,9 @@ void DecodeSimulation::predict(LayerId layer, CauseRef cause) {
     if (under_way || !parts_.session->begin_read(key)) continue;
     speculative_bytes_ += bytes;
     const ReadSizes reads = parts_.costs->all_reads(bytes);
-    record_.flash_bound += flash_.device_time(reads);
-    speculative_transfer_[index(key)] = flash_.begin(key, reads, true, cause);
+    const std::uint8_t source = find_ahead(key);
+    record_.flash_bound += store_.flash_time(reads, source);
+    speculative_transfer_[index(key)] = store_.begin(key, reads, true, cause, source);
   }
 }
 

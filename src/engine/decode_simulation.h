@@ -1,6 +1,6 @@
 // Decoding in time: walks the passes of a schedule through the task graph, with one compute agent,
-// one flash device and one memory bus. What the experts are, and what the cache does, is the
-// session's; this class only asks it and charges time.
+// one store (flash, and tiers of memory before it) and one memory bus. What the experts are, and
+// what the cache does, is the session's; this class only asks it and charges time.
 //
 // Left out: heat, memory reclaim, several compute agents.
 #pragma once
@@ -9,13 +9,14 @@
 #include <memory>
 #include <vector>
 
+#include "cache/tiered_store.h"
 #include "engine/compute_agent.h"
 #include "engine/event_queue.h"
 #include "engine/expert_session.h"
-#include "engine/flash_path.h"
 #include "engine/memory_bus.h"
 #include "engine/run_observer.h"
 #include "engine/sim_event.h"
+#include "engine/store_path.h"
 #include "engine/task_costs.h"
 #include "engine/token_schedule.h"
 #include "hardware/device.h"
@@ -32,6 +33,7 @@ struct SimulationParts {
   ExecutionOptions execution;
   ExpertSession* session = nullptr;
   Prefetcher* prefetcher = nullptr;
+  TieredStore* tiers = nullptr;  // null where the device has none
   const TokenSchedule* schedule = nullptr;
   std::uint64_t seed = 1;
 };
@@ -53,6 +55,7 @@ class DecodeSimulation {
   void on(const HostDone& event);
   void on(const FixedDone& event);
   void on(const BusDone& event);
+  void on(const HopDone& event);
 
  private:
   // One expert slot of the layer visit under way.
@@ -61,6 +64,7 @@ class DecodeSimulation {
     AccessKind kind = AccessKind::kHit;
     std::uint64_t bytes = 0;
     std::uint32_t tokens = 1;
+    std::uint8_t source = 1;  // of a miss: the tier that has it
   };
 
   void run_pass(const Pass& pass);
@@ -81,6 +85,12 @@ class DecodeSimulation {
   void start_fetch(std::uint32_t id, const Slot& slot);
   void decide_experts(LayerId layer);
   void predict(LayerId layer, CauseRef cause);
+  // Ask the tiers behind the cache for the misses of the visit, and for what is read ahead.
+  void find_misses(LayerId layer, bool is_union);
+  [[nodiscard]] std::uint8_t find_ahead(ExpertKey key);
+  void finish_read(std::uint8_t hop);
+  // What they did since the last call.
+  [[nodiscard]] std::span<const TierCounts> count_tiers();
   [[nodiscard]] const Slot* slot_of(const Task& task) const;
 
   SimulationParts parts_;
@@ -90,7 +100,7 @@ class DecodeSimulation {
   EventQueue<SimEvent> queue_;
   MemoryBus bus_;
   ComputeAgent compute_;
-  FlashPath flash_;
+  StorePath store_;
   RunObserver* observer_ = nullptr;
 
   // The pass under way.
@@ -115,6 +125,10 @@ class DecodeSimulation {
   std::uint32_t last_event_ = 0;
   CacheCounts counted_;
   FlashCounts flash_counted_;
+  std::uint64_t arrived_counted_ = 0;      // bytes that began to move into the cache
+  std::vector<TierCounts> tiers_counted_;  // [tiers]
+  std::vector<TierCounts> tiers_of_pass_;  // [tiers]
+  std::vector<ExpertId> missed_;
   PrefetchCounts prefetch_counted_;
 };
 

@@ -22,15 +22,19 @@ FlashPath::FlashPath(const FlashSpec& flash, double dma_factor, const FlashPathO
 
 std::uint32_t FlashPath::begin(ExpertKey key, const ReadSizes& reads, bool speculative,
                                CauseRef cause) {
+  const std::uint32_t id = open(key, reads, speculative, kNoId);
+  enqueue(id, reads, speculative, cause);
+  return id;
+}
+
+std::uint32_t FlashPath::open(ExpertKey key, const ReadSizes& reads, bool speculative,
+                              std::uint32_t journey) {
   Transfer transfer;
   transfer.key = key;
   transfer.reads_left = static_cast<std::uint32_t>(reads.count);
   transfer.speculative = speculative;
-  transfer.cause = cause;
-  transfer.enqueued = queue_.now();
+  transfer.journey = journey;
   for (std::size_t i = 0; i < reads.count; ++i) transfer.bytes += reads.bytes[i];
-  counts_.reads += reads.count;
-  counts_.bytes += transfer.bytes;
   if (free_transfers_.empty()) {
     free_transfers_.push_back(static_cast<std::uint32_t>(transfers_.size()));
     transfers_.emplace_back();
@@ -38,10 +42,19 @@ std::uint32_t FlashPath::begin(ExpertKey key, const ReadSizes& reads, bool specu
   const std::uint32_t id = free_transfers_.back();
   free_transfers_.pop_back();
   transfers_[id] = transfer;
+  return id;
+}
+
+void FlashPath::enqueue(std::uint32_t id, const ReadSizes& reads, bool speculative,
+                        CauseRef cause) {
+  Transfer& transfer = transfers_[id];
+  transfer.cause = cause;
+  transfer.enqueued = queue_.now();
+  counts_.reads += reads.count;
+  counts_.bytes += transfer.bytes;
   for (std::size_t i = 0; i < reads.count; ++i) {
     device_.enqueue({id, reads.bytes[i], speculative});
   }
-  return id;
 }
 
 void FlashPath::demand(std::uint32_t transfer, std::uint32_t task) {
@@ -49,6 +62,8 @@ void FlashPath::demand(std::uint32_t transfer, std::uint32_t task) {
   wanted.waiting[wanted.waiting[0] == kNoId ? 0 : 1] = task;
   if (wanted.speculative) device_.promote(transfer);
 }
+
+void FlashPath::promote(std::uint32_t transfer) { device_.promote(transfer); }
 
 void FlashPath::start_reads() {
   while (const auto start = device_.start_next()) {
@@ -62,11 +77,13 @@ void FlashPath::start_reads() {
     record.span.layer = layer_of(transfer.key, options_.experts);
     record.span.expert = expert_of(transfer.key, options_.experts);
     record.span.speculative = start->read.speculative;
+    record.span.over_link = options_.is_link;
+    record.span.hop = options_.hop;
     record.span.bytes = start->read.bytes;
     record.span.lane_start = queue_.now();
     lane_reads_[start->lane] = reads_.add(record);
     queue_.schedule(device_.host_delay(start->read.bytes),
-                    HostDone{static_cast<std::uint32_t>(start->lane)});
+                    HostDone{static_cast<std::uint32_t>(start->lane), options_.hop});
   }
 }
 
@@ -88,6 +105,10 @@ void FlashPath::begin_service(std::size_t lane) {
     service = Duration{std::llround(static_cast<double>(service.count()) * factor)};
   }
   service = std::max(service, Duration{1});
+  if (options_.hop > 0) {
+    queue_.schedule(service, HopDone{options_.hop});
+    return;
+  }
   const Wide moved = Wide{dma_bytes(record.span.bytes)} * 1'000'000'000'000U;
   const auto rate = static_cast<std::uint64_t>(moved / static_cast<std::uint64_t>(service.count()));
   bus_.begin(BusAgent::kFlash, service,

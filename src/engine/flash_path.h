@@ -1,5 +1,6 @@
-// Reads on their way: transfers (all reads of one expert, or of a part of it) through the flash
-// device, with DMA drawing on the memory bus while a read is in service.
+// Reads on their way: transfers (all reads of one expert, or of a part of it) through one queue,
+// the flash device or the link of a tier. Where they end in the memory that computes, DMA draws on
+// its bus while a read is in service.
 #pragma once
 
 #include <array>
@@ -29,6 +30,7 @@ struct Transfer {
   CauseRef cause;
   TimePoint enqueued{};
   std::uint32_t last_read = kNoId;  // id of the read that ended last
+  std::uint32_t journey = kNoId;    // that this is a part of, where it ends in a tier in between
 };
 
 struct FlashPathOptions {
@@ -37,6 +39,8 @@ struct FlashPathOptions {
   std::size_t experts = 1;     // per layer, to name reads in spans
   double noise_sigma = 0;      // 0: deterministic service
   std::uint64_t seed = 1;
+  bool is_link = false;
+  std::uint8_t hop = 0;  // 0 ends in the memory that computes: only its DMA is on the bus
 };
 
 class FlashPath {
@@ -46,8 +50,14 @@ class FlashPath {
 
   // Queues the reads of an expert, or of a part of it; returns the transfer's id.
   std::uint32_t begin(ExpertKey key, const ReadSizes& reads, bool speculative, CauseRef cause);
+  // The same in two steps, where the bytes are not there yet. `journey`: see Transfer.
+  std::uint32_t open(ExpertKey key, const ReadSizes& reads, bool speculative,
+                     std::uint32_t journey);
+  void enqueue(std::uint32_t transfer, const ReadSizes& reads, bool speculative, CauseRef cause);
   // The waiting task needs this speculative transfer now: queued reads become demand reads.
   void demand(std::uint32_t transfer, std::uint32_t task);
+  // Its queued reads become demand reads.
+  void promote(std::uint32_t transfer);
   // Gives queued reads to idle lanes. Call when everything that happens now has been queued.
   void start_reads();
 
@@ -66,6 +76,7 @@ class FlashPath {
   [[nodiscard]] Duration device_time(const ReadSizes& reads) const;
   [[nodiscard]] const FlashCounts& counts() const { return counts_; }
   [[nodiscard]] bool idle() const { return device_.idle(); }
+  [[nodiscard]] bool is_link() const { return options_.is_link; }
   // DRAM bytes that reading `bytes` from flash moves.
   [[nodiscard]] std::uint64_t dma_bytes(std::uint64_t bytes) const;
   void set_observer(RunObserver* observer) { observer_ = observer; }

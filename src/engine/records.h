@@ -15,7 +15,12 @@ namespace moesim {
 // The job or read whose end let something else begin.
 struct CauseRef {
   enum class Kind : std::uint8_t { kNone, kJob, kRead };
+  CauseRef() = default;
+  CauseRef(Kind what, std::uint32_t number, std::uint8_t over = 0)
+      : kind(what), hop(over), id(number) {}
+
   Kind kind = Kind::kNone;
+  std::uint8_t hop = 0;  // of a read
   std::uint32_t id = 0;
 };
 

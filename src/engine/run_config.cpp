@@ -35,6 +35,7 @@ class ConfigReader {
     Section prefetch =
         read_policy<Prefetcher>(root_.optional_object("prefetch"), "prefetch", "none");
     const ExecutionOptions execution = read_execution(device, trace.schedule.batch);
+    std::vector<TierConfig> tiers = read_tier_configs(root_, device, resolved_);
     const std::uint64_t seed = root_.integer_or("seed", 1);
     resolved_["seed"] = seed;
     root_.reject_unread_keys();
@@ -57,6 +58,7 @@ class ConfigReader {
             std::move(routing),
             std::move(*eviction_),
             std::move(prefetch),
+            std::move(tiers),
             seed,
             std::move(resolved_)};
   }
@@ -213,7 +215,8 @@ class ConfigReader {
 
   ExecutionOptions read_execution(const std::optional<Device>& device, BatchOptions& batch) {
     ExecutionOptions execution;
-    execution.lanes = device ? device->flash.lanes : 1;
+    const FlashSpec* flash = device && device->flash ? &*device->flash : nullptr;
+    execution.lanes = flash != nullptr ? flash->lanes : 1;
     execution.threads = device ? device->cpu.threads : 1;
     std::string overlap = "none";
     std::string layout = "slices";
@@ -222,10 +225,10 @@ class ConfigReader {
       overlap = section->choice_or("overlap", overlap, {"none", "expert", "projection"});
       layout = section->choice_or("expert_layout", layout, {"slices", "contiguous"});
       execution.lanes = section->integer_or("lanes", execution.lanes, 1, 1024);
-      if (device && execution.lanes > device->flash.qd_limit) {
+      if (flash != nullptr && execution.lanes > flash->qd_limit) {
         throw section->error("lanes",
                              fmt::format("expected at most the device's qd_limit, {}, got {}",
-                                         device->flash.qd_limit, execution.lanes));
+                                         flash->qd_limit, execution.lanes));
       }
       execution.threads = section->integer_or("threads", execution.threads, 1, 1024);
       execution.service_noise = section->boolean_or("service_noise", false);

@@ -13,6 +13,7 @@
 #include "engine/expert_session.h"
 #include "engine/initial_contents.h"
 #include "engine/task_costs.h"
+#include "engine/tier_config.h"
 #include "engine/token_schedule.h"
 #include "hardware/device.h"
 #include "model/moe_model.h"
@@ -57,6 +58,7 @@ struct RunConfig {
   Section routing;               // policy and its parameters, defaults filled in
   Section eviction;
   Section prefetch;
+  std::vector<TierConfig> tiers;  // of the device, nearest first
   std::uint64_t seed = 1;
   Json resolved;  // every key with the value in force; what --print-config shows
 

@@ -44,6 +44,8 @@ const char* to_string(PathPart part) {
       return "predictor";
     case PathPart::kOverhead:
       return "overhead";
+    case PathPart::kLink:
+      return "link";
   }
   throw InvariantError("unknown part of the critical path");
 }

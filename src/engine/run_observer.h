@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "cache/cache_accounting.h"
@@ -31,9 +32,10 @@ enum class PathPart : std::uint8_t {
   kFlashHost,    // the host delay of a read
   kAdmission,
   kPredictor,
-  kOverhead
+  kOverhead,
+  kLink  // a transfer over the link of a tier, or its wait for those before it; 0 without tiers
 };
-inline constexpr std::size_t kPathParts = 11;
+inline constexpr std::size_t kPathParts = 12;
 const char* to_string(PathPart part);
 
 template <std::size_t Parts>
@@ -60,21 +62,37 @@ struct FlashCounts {
   }
 };
 
+// What a tier behind the expert cache was asked for, and what went over its link.
+struct TierCounts {
+  CacheCounts cache;
+  FlashCounts link;
+
+  TierCounts operator-(const TierCounts& earlier) const {
+    return {cache - earlier.cache, link - earlier.link};
+  }
+  TierCounts& operator+=(const TierCounts& more) {
+    cache += more.cache;
+    link += more.link;
+    return *this;
+  }
+};
+
 // One pass through the model: a decoded token or a prefill.
 struct PassRecord {
   const Pass* pass = nullptr;
   TimePoint start{};
   TimePoint end{};
-  Durations<kTimeParts> parts{};    // sum to end - start
-  Durations<kPathParts> path{};     // sum to end - start
-  Duration dependency{};            // longest chain with no resource shared
-  Duration flash_bound{};           // device time of the reads that began in this pass
-  std::uint64_t dram_bytes = 0;     // moved by compute and by flash DMA
-  std::uint64_t compute_bytes = 0;  // weight and key-value bytes through the cores
-  CacheCounts cache;                // of this pass
-  FlashCounts flash;                // of this pass
-  PrefetchCounts prefetch;          // of this pass
-  std::uint64_t experts = 0;        // distinct ones that ran, all layers
+  Durations<kTimeParts> parts{};      // sum to end - start
+  Durations<kPathParts> path{};       // sum to end - start
+  Duration dependency{};              // longest chain with no resource shared
+  Duration flash_bound{};             // device time of the reads that began in this pass
+  std::uint64_t dram_bytes = 0;       // moved by compute and by DMA
+  std::uint64_t compute_bytes = 0;    // weight and key-value bytes through the cores
+  CacheCounts cache;                  // of this pass
+  FlashCounts flash;                  // of this pass
+  PrefetchCounts prefetch;            // of this pass
+  std::span<const TierCounts> tiers;  // of this pass, nearest first; empty where there are none
+  std::uint64_t experts = 0;          // distinct ones that ran, all layers
 };
 
 // A job of the compute agent.
@@ -90,12 +108,14 @@ struct JobSpan {
   TimePoint end{};
 };
 
-// A read through one lane.
+// A read through one lane, or a transfer over a link.
 struct ReadSpan {
   std::size_t lane = 0;
   LayerId layer{};
   ExpertId expert{};
   bool speculative = false;
+  bool over_link = false;  // of a tier, not a read of flash
+  std::uint8_t hop = 0;    // 0 ends in the expert cache
   std::uint64_t bytes = 0;
   TimePoint lane_start{};
   TimePoint host_end{};

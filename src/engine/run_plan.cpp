@@ -329,9 +329,19 @@ void RunPlan::build_simulation() {
   parts.execution = config_.execution;
   parts.session = session_.get();
   parts.prefetcher = prefetcher_.get();
+  tiers_ =
+      make_tiered_store(config_.tiers, config_.shown, expert_bytes_, eviction_context(nullptr));
+  parts.tiers = tiers_.get();
   parts.schedule = &schedule_;
   parts.seed = config_.seed;
   simulation_ = std::make_unique<DecodeSimulation>(parts);
+}
+
+std::vector<std::string> RunPlan::tier_names() const {
+  std::vector<std::string> names;
+  names.reserve(config_.tiers.size());
+  for (const TierConfig& tier : config_.tiers) names.push_back(tier.name);
+  return names;
 }
 
 std::string RunPlan::belady_caveat() const {

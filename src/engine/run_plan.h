@@ -36,6 +36,10 @@ class RunPlan {
   [[nodiscard]] bool knows_bytes() const { return knows_bytes_; }
   [[nodiscard]] const TaskCosts* costs() const { return costs_ ? &*costs_ : nullptr; }
   [[nodiscard]] ExpertSession& session() { return *session_; }
+  // Of the tiers behind the cache, nearest first.
+  [[nodiscard]] std::vector<std::string> tier_names() const;
+  // What the tiers behind the cache hold; null where the device has none.
+  [[nodiscard]] const TieredStore* tiers() const { return tiers_.get(); }
   // Null where the run is without time.
   [[nodiscard]] DecodeSimulation* simulation() { return simulation_.get(); }
   // What the user should know about this configuration before reading the result.
@@ -97,6 +101,7 @@ class RunPlan {
   std::unique_ptr<AccessLog> future_;  // where a policy looks ahead
   std::unique_ptr<Prefetcher> prefetcher_;
   std::unique_ptr<ExpertSession> session_;
+  std::unique_ptr<TieredStore> tiers_;  // null where the device has none
   std::unique_ptr<DecodeSimulation> simulation_;
   std::vector<std::string> warnings_;
 };

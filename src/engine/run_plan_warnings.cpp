@@ -43,6 +43,9 @@ void RunPlan::warn_about_traps() {
   warn_about_small_cache();
   warn_about_recorded_sizes();
   warn_about_batches();
+  for (std::string& warning : tier_warnings(config_.tiers, cache_bytes())) {
+    warnings_.push_back(std::move(warning));
+  }
   if (config_.model && !trace_.model().empty() && trace_.model() != config_.model->name) {
     warnings_.push_back(
         fmt::format("routing was recorded on {}, sizes are those of {}: what follows "

@@ -8,9 +8,14 @@ namespace moesim {
 
 enum class BusAgent : std::uint8_t { kCompute, kFlash };
 
-// The host part of the read in this lane is over.
+// The host part of the read in this lane of this hop is over.
 struct HostDone {
   std::uint32_t lane;
+  std::uint8_t hop = 0;
+};
+// The read in service on a hop that does not touch the memory bus is over.
+struct HopDone {
+  std::uint8_t hop;
 };
 // The fixed part of the job under way on the compute agent is over.
 struct FixedDone {};
@@ -20,6 +25,6 @@ struct BusDone {
   std::uint32_t version;
 };
 
-using SimEvent = std::variant<HostDone, FixedDone, BusDone>;
+using SimEvent = std::variant<HostDone, FixedDone, BusDone, HopDone>;
 
 }  // namespace moesim

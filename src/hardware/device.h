@@ -10,6 +10,7 @@
 
 #include "config/section.h"
 #include "core/units.h"
+#include "hardware/tier.h"
 
 namespace moesim {
 
@@ -24,10 +25,10 @@ struct FlashSpec {
 };
 
 struct DramSpec {
-  double total_gbps = 0;     // all agents together
+  double total_gbps = 0;     // all agents together; of the memory that the expert cache is in
   double cpu_gbps = 0;       // the CPU cores together
   double cpu_core_gbps = 0;  // one core
-  double dma_factor = 1;     // DRAM bytes moved per byte read from flash: 1 aligned, 3 bounced
+  double dma_factor = 1;     // DRAM bytes moved per byte that is read: 1 aligned, 3 bounced
 };
 
 struct CpuSpec {
@@ -45,14 +46,15 @@ struct MemorySpec {
 struct EnergySpec {
   double flash_j_per_gb = 0;
   double cpu_j_per_gb = 0;   // weight bytes through the cores, DRAM included
-  double dram_j_per_gb = 0;  // flash DMA traffic only
+  double dram_j_per_gb = 0;  // DMA traffic only
   double platform_w = 0;
 };
 
 struct Device {
   std::string name;
   std::string description;
-  FlashSpec flash;
+  std::vector<TierSpec> tiers;     // behind the expert cache, nearest first
+  std::optional<FlashSpec> flash;  // none: the last tier holds every expert
   DramSpec dram;
   CpuSpec cpu;
   MemorySpec memory;

@@ -106,14 +106,24 @@ MemorySpec read_memory(Section section) {
   return memory;
 }
 
-// All four or none: a part that is left out would read as free.
-EnergySpec read_energy(Section section) {
+// All or none: a part that is left out would read as free.
+EnergySpec read_energy(Section section, bool has_flash) {
   EnergySpec energy;
-  energy.flash_j_per_gb = section.number("flash_j_per_gb", kNonNegative);
+  if (has_flash) energy.flash_j_per_gb = section.number("flash_j_per_gb", kNonNegative);
   energy.cpu_j_per_gb = section.number("cpu_j_per_gb", kNonNegative);
   energy.dram_j_per_gb = section.number("dram_j_per_gb", kNonNegative);
   energy.platform_w = section.number("platform_w", kNonNegative);
   return energy;
+}
+
+// Flash is the last resort; a tier that holds everything leaves nothing to read from it.
+std::optional<FlashSpec> read_store(Section& device, const std::vector<TierSpec>& tiers) {
+  if (tiers.empty() || tiers.back().capacity_mib) return read_flash(device.object("flash"));
+  device.accept("flash");
+  if (!device.has("flash")) return std::nullopt;
+  throw device.error("flash", fmt::format("expected none, because the tier {} has no capacity_mib: "
+                                          "it holds every expert",
+                                          tiers.back().name));
 }
 
 void check_thermal(Section section) {
@@ -128,11 +138,14 @@ Device read_device(Section section) {
   Device device;
   device.name = section.string("name");
   device.description = section.string_or("description", "");
-  device.flash = read_flash(section.object("flash"));
+  device.tiers = read_tiers(section, section.has("energy"));
+  device.flash = read_store(section, device.tiers);
   device.dram = read_dram(section.object("dram"));
   device.cpu = read_cpu(section.object("cpu"));
   device.memory = read_memory(section.object("memory"));
-  if (const auto energy = section.optional_object("energy")) device.energy = read_energy(*energy);
+  if (const auto energy = section.optional_object("energy")) {
+    device.energy = read_energy(*energy, device.flash.has_value());
+  }
   if (const auto thermal = section.optional_object("thermal")) check_thermal(*thermal);
   // A misspelt key is named as such before its number is found to lack an entry.
   section.raw("provenance");

@@ -68,6 +68,7 @@ RunMetrics::RunMetrics(RunPlan& plan, bool keep_rows)
                plan.schedule().measured_tokens) {
   const TokenSchedule& schedule = plan.schedule();
   walls_.reserve(schedule.measured_tokens);
+  tiers_.resize(plan.config().tiers.size());
   if (keep_rows) rows_.reserve(schedule.measured_tokens);
   pass_rows_.resize(schedule.tokens_in_pass);
   awaiting_first_.reserve(static_cast<std::size_t>(
@@ -139,6 +140,7 @@ void RunMetrics::add_measured(const PassRecord& record) {
   cache_ += record.cache;
   flash_ += record.flash;
   prefetch_ += record.prefetch;
+  for (std::size_t i = 0; i < record.tiers.size(); ++i) tiers_[i] += record.tiers[i];
   step_.tokens += record.pass->decoded_tokens();
   step_.wall += wall;
   add(step_.parts, record.parts);
@@ -251,6 +253,12 @@ TimeResult RunMetrics::time_result() const {
   const double total_bps = plan_.config().device->dram.total_gbps * 1e9;
   time.dram_bound_ms = static_cast<double>(dram_bytes_) / total_bps * 1e3 / tokens;
   time.flash = flash_;
+  time.has_flash = plan_.config().device->flash.has_value();
+  time.tiers.reserve(tiers_.size());
+  for (std::size_t i = 0; i < tiers_.size(); ++i) {
+    const TierConfig& tier = plan_.config().tiers[i];
+    time.tiers.push_back({tier.name, tier.capacity_mib, tiers_[i]});
+  }
   return time;
 }
 
@@ -263,8 +271,8 @@ MemoryResult RunMetrics::memory_result() const {
   return memory;
 }
 
-// cpu_j_per_gb contains the DRAM energy of what the cores read; dram_j_per_gb is charged for flash
-// DMA only, so that nothing is counted twice.
+// cpu_j_per_gb contains the DRAM energy of what the cores read; dram_j_per_gb is charged for DMA
+// only, so that nothing is counted twice.
 EnergyResult RunMetrics::energy_result() const {
   const Device& device = *plan_.config().device;
   const EnergySpec& spec = *device.energy;
@@ -273,8 +281,16 @@ EnergyResult RunMetrics::energy_result() const {
   EnergyResult energy;
   energy.by_component["cpu"] =
       static_cast<double>(compute_bytes_) * 1e-9 * spec.cpu_j_per_gb / tokens;
-  energy.by_component["dram_dma"] = flash_gb * device.dram.dma_factor * spec.dram_j_per_gb / tokens;
-  energy.by_component["flash"] = flash_gb * spec.flash_j_per_gb / tokens;
+  const double arrived_gb =
+      tiers_.empty() ? flash_gb : static_cast<double>(tiers_[0].link.bytes) * 1e-9;
+  energy.by_component["dram_dma"] =
+      arrived_gb * device.dram.dma_factor * spec.dram_j_per_gb / tokens;
+  if (device.flash) energy.by_component["flash"] = flash_gb * spec.flash_j_per_gb / tokens;
+  double link_j = 0;
+  for (std::size_t i = 0; i < tiers_.size(); ++i) {
+    link_j += static_cast<double>(tiers_[i].link.bytes) * 1e-9 * device.tiers[i].link.j_per_gb;
+  }
+  if (!tiers_.empty()) energy.by_component["links"] = link_j / tokens;
   energy.by_component["platform"] = to_seconds(wall_) * spec.platform_w / tokens;
   for (const auto& [name, joules] : energy.by_component) energy.j_per_token += joules;
   return energy;

@@ -63,6 +63,7 @@ class RunMetrics final : public RunObserver {
   CacheCounts cache_;
   CacheCounts prefill_cache_;
   FlashCounts flash_;
+  std::vector<TierCounts> tiers_;
   PrefetchCounts prefetch_;
   // Time to first token: sequences that have begun and have no decoded token.
   struct Begun {

@@ -40,6 +40,13 @@ struct TokenRow {
   std::uint64_t experts = 0;
 };
 
+// A tier behind the expert cache, during the measured tokens.
+struct TierResult {
+  std::string name;
+  std::optional<double> capacity_mib;  // none: holds every expert
+  TierCounts counts;
+};
+
 // Times are present where the run had a device.
 struct TimeResult {
   LatencyStatistics tpot_ms;
@@ -55,6 +62,8 @@ struct TimeResult {
   double flash_bound_ms = 0;  // per token
   double dram_bound_ms = 0;   // per token
   FlashCounts flash;          // of the measured tokens
+  bool has_flash = true;
+  std::vector<TierResult> tiers;  // nearest first; empty where the device has none
 };
 
 struct MemoryResult {

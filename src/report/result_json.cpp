@@ -20,11 +20,11 @@ Json statistics_json(const LatencyStatistics& s) {
           {"p95", s.p95},   {"p99", s.p99}, {"max", s.max}};
 }
 
-// Milliseconds per token of each part.
+// Milliseconds per token of each of the first `count` parts.
 template <class Part, std::size_t Parts>
-Json parts_json(const Durations<Parts>& parts, std::size_t tokens) {
+Json parts_json(const Durations<Parts>& parts, std::size_t tokens, std::size_t count = Parts) {
   Json result = Json::object();
-  for (std::size_t i = 0; i < Parts; ++i) {
+  for (std::size_t i = 0; i < count; ++i) {
     result[to_string(static_cast<Part>(i))] = to_ms(parts[i]) / static_cast<double>(tokens);
   }
   return result;
@@ -62,6 +62,32 @@ Json flash_json(const TimeResult& time) {
           {"bytes", time.flash.bytes},
           {"busy_fraction", to_seconds(time.flash.service) / wall},
           {"mean_in_flight", to_seconds(time.flash.lane) / wall}};
+}
+
+// How many parts of the critical path there can be: links, the last, come with tiers.
+std::size_t path_parts(const TimeResult& time) {
+  static_assert(static_cast<std::size_t>(PathPart::kLink) + 1 == kPathParts);
+  return time.tiers.empty() ? kPathParts - 1 : kPathParts;
+}
+
+Json tiers_json(const TimeResult& time) {
+  Json json = Json::array();
+  for (const TierResult& tier : time.tiers) {
+    const CacheCounts& cache = tier.counts.cache;
+    const FlashCounts& link = tier.counts.link;
+    json.push_back({{"name", tier.name},
+                    {"capacity_mib", or_null(tier.capacity_mib)},
+                    {"accesses", cache.accesses},
+                    {"hits", cache.hits},
+                    {"misses", cache.misses},
+                    {"hit_rate", ratio(cache.hits, cache.accesses)},
+                    {"evictions", cache.evictions},
+                    {"bytes_in", cache.demand_bytes},
+                    {"bytes_out", link.bytes},
+                    {"transfers", link.reads},
+                    {"busy_fraction", to_seconds(link.service) / to_seconds(time.wall)}});
+  }
+  return json;
 }
 
 // recall: of the accesses that were not resident anyway, the share that a prediction had covered;
@@ -121,7 +147,8 @@ Json bounds_json(const RunResult& result) {
   add("hit_rate", result.offline);
   add("executed_hit_rate", result.offline_executed);
   json["dependency_ms"] = result.time ? Json(result.time->dependency_ms) : Json(nullptr);
-  json["flash_ms"] = result.time ? Json(result.time->flash_bound_ms) : Json(nullptr);
+  const bool has_flash = result.time && result.time->has_flash;
+  json["flash_ms"] = has_flash ? Json(result.time->flash_bound_ms) : Json(nullptr);
   json["dram_ms"] = result.time ? Json(result.time->dram_bound_ms) : Json(nullptr);
   return json;
 }
@@ -178,7 +205,8 @@ Json result_json(const RunReport& report) {
     const TimeResult& time = *result.time;
     json["throughput"] = throughput_json(time);
     json["time_ms_per_token"] = parts_json<TimePart>(time.parts, result.measured_tokens);
-    json["critical_path_ms_per_token"] = parts_json<PathPart>(time.path, result.measured_tokens);
+    json["critical_path_ms_per_token"] =
+        parts_json<PathPart>(time.path, result.measured_tokens, path_parts(time));
   } else {
     json["throughput"] = nullptr;
     json["time_ms_per_token"] = nullptr;
@@ -192,7 +220,9 @@ Json result_json(const RunReport& report) {
       {"misses", result.prefill.misses},
       {"bytes_read", result.knows_bytes ? Json(result.prefill.demand_bytes) : Json(nullptr)},
       {"ms", result.time ? Json(result.time->prefill_ms) : Json(nullptr)}};
-  json["flash"] = result.time ? flash_json(*result.time) : Json(nullptr);
+  const bool has_flash = result.time && result.time->has_flash;
+  json["flash"] = has_flash ? flash_json(*result.time) : Json(nullptr);
+  if (result.time && !result.time->tiers.empty()) json["tiers"] = tiers_json(*result.time);
   json["prefetch"] = prefetch_json(result);
   json["routing"] = routing_json(result.routing);
   json["bounds"] = bounds_json(result);

@@ -84,10 +84,12 @@ class Summary {
     if (result_.time) {
       const Json& execution = config.at("execution");
       line("execution",
-           fmt::format("overlap {}, {} read lanes, {} threads, prefetch {}",
-                       execution.at("overlap").get<std::string>(),
-                       execution.at("lanes").get<std::size_t>(),
-                       execution.at("threads").get<std::size_t>(), policy(config.at("prefetch"))));
+           fmt::format(
+               "overlap {}, {}{} threads, prefetch {}", execution.at("overlap").get<std::string>(),
+               result_.time->has_flash
+                   ? fmt::format("{} read lanes, ", execution.at("lanes").get<std::size_t>())
+                   : "",
+               execution.at("threads").get<std::size_t>(), policy(config.at("prefetch"))));
     }
     if (result_.batch) write_batch(*result_.batch);
   }
@@ -137,14 +139,14 @@ class Summary {
   void write_time(const TimeResult& time) {
     heading("Where the time of a token goes");
     const auto tokens = static_cast<double>(result_.measured_tokens);
-    constexpr const char* kNames[kTimeParts] = {"compute", "flash stall", "admission", "predictor",
-                                                "overhead"};
+    const char* stall = time.tiers.empty() ? "flash stall" : "store stall";
+    const char* names[kTimeParts] = {"compute", stall, "admission", "predictor", "overhead"};
     for (std::size_t i = 0; i < kTimeParts; ++i) {
       const double ms = to_ms(time.parts[i]) / tokens;
       const double share = ms / time.tpot_ms.mean;
       if (ms == 0) continue;
       const auto bar = static_cast<std::size_t>(std::lround(40 * share));
-      fmt::print(out_, "  {:<14} {:>9.2f} ms {:>5.1f} %{}{}\n", kNames[i], ms, 100 * share,
+      fmt::print(out_, "  {:<14} {:>9.2f} ms {:>5.1f} %{}{}\n", names[i], ms, 100 * share,
                  bar > 0 ? "  " : "", std::string(bar, '#'));
     }
     write_bound(time);
@@ -154,15 +156,21 @@ class Summary {
     }
   }
 
+  [[nodiscard]] static double busy_percent(const TimeResult& time, const FlashCounts& counts) {
+    return 100 * to_seconds(counts.service) / to_seconds(time.wall);
+  }
+
   void write_bound(const TimeResult& time) {
     const auto largest = std::max_element(time.path.begin(), time.path.end());
     const auto part = static_cast<PathPart>(largest - time.path.begin());
     const double share = 100 * to_seconds(*largest) / to_seconds(time.token_wall);
     std::string name = to_string(part);
     std::replace(name.begin(), name.end(), '_', ' ');
-    line("bound by",
-         fmt::format("{}: {:.0f} % of the critical path; flash busy {:.0f} % of the time", name,
-                     share, 100 * to_seconds(time.flash.service) / to_seconds(time.wall)));
+    std::string busy;
+    if (time.has_flash) {
+      busy = fmt::format("; flash busy {:.0f} % of the time", busy_percent(time, time.flash));
+    }
+    line("bound by", fmt::format("{}: {:.0f} % of the critical path{}", name, share, busy));
   }
 
   void write_cache() {
@@ -186,13 +194,31 @@ class Summary {
       const std::uint64_t bytes = cache.demand_bytes + result_.prefetch.issued_bytes;
       line("read",
            fmt::format(
-               "{:.1f} MiB per token from flash; one token would read {:.0f} MiB without a cache",
-               to_mib(bytes) / tokens, to_mib(result_.token_cycle_bytes)));
+               "{:.1f} MiB per token from {}; one token would read {:.0f} MiB without a cache",
+               to_mib(bytes) / tokens,
+               result_.time && !result_.time->tiers.empty() ? "the store" : "flash",
+               to_mib(result_.token_cycle_bytes)));
     }
+    if (result_.time) write_tiers(*result_.time);
     if (result_.prefetch.issued > 0) {
       const PrefetchCounts& p = result_.prefetch;
       line("prefetch", fmt::format("{} reads ahead: {} useful, {} late, {:.1f} MiB wasted",
                                    p.issued, p.useful, p.late, to_mib(p.wasted_bytes)));
+    }
+  }
+
+  void write_tiers(const TimeResult& time) {
+    const auto tokens = static_cast<double>(result_.measured_tokens);
+    for (const TierResult& tier : time.tiers) {
+      const CacheCounts& cache = tier.counts.cache;
+      const double rate = cache.accesses == 0 ? 0
+                                              : 100 * static_cast<double>(cache.hits) /
+                                                    static_cast<double>(cache.accesses);
+      line(tier.name,
+           fmt::format("{:.2f} % of {} requests found there; {:.1f} MiB per token over its link, "
+                       "busy {:.0f} % of the time",
+                       rate, cache.accesses, to_mib(tier.counts.link.bytes) / tokens,
+                       busy_percent(time, tier.counts.link)));
     }
   }
 

@@ -12,6 +12,7 @@ namespace {
 constexpr int kDecode = 1;
 constexpr int kFlash = 2;
 constexpr int kCache = 3;
+constexpr int kLinks = 4;
 constexpr std::size_t kTokenTrack = 1;
 constexpr std::size_t kComputeTrack = 2;
 
@@ -62,6 +63,8 @@ void Timeline::on_visit(const Pass& /*pass*/, LayerId layer, const VisitOutcome&
 
 void Timeline::on_pass(const PassRecord& record) {
   const Pass& pass = *record.pass;
+  const std::uint64_t arrived =
+      record.tiers.empty() ? record.flash.bytes : record.tiers[0].link.bytes;
   std::string name = fmt::format("token {}", pass.first);
   if (pass.phase == Phase::kPrefill) name = fmt::format("prefill of {}", pass.count);
   if (!pass.tokens.empty()) name = fmt::format("{} tokens from {}", pass.tokens.size(), pass.first);
@@ -73,7 +76,7 @@ void Timeline::on_pass(const PassRecord& record) {
        record.end - record.start,
        {{"hits", record.cache.hits},
         {"misses", record.cache.misses},
-        {"mib_read", to_mib(record.flash.bytes)}}});
+        {"mib_read", to_mib(arrived)}}});
 }
 
 void Timeline::on_job(const JobSpan& job) {
@@ -88,10 +91,27 @@ void Timeline::on_job(const JobSpan& job) {
 }
 
 void Timeline::on_stall(TimePoint start, TimePoint end) {
-  add({kDecode, kComputeTrack, "STALL: waiting for flash", "flash_stall", start, end - start, {}});
+  const char* what = tiers_.empty() ? "STALL: waiting for flash" : "STALL: waiting for the store";
+  add({kDecode, kComputeTrack, what, "flash_stall", start, end - start, {}});
+}
+
+// A link moves one transfer at a time, so its track has one slice for each.
+void Timeline::add_transfer(const ReadSpan& read) {
+  const char* kind = read.speculative ? "prefetch" : "read";
+  add({kLinks,
+       read.hop + std::size_t{1},
+       fmt::format("{} L{} E{}", kind, model_layer(read.layer), index(read.expert)),
+       kind,
+       read.service_start,
+       read.end - read.service_start,
+       {{"bytes", read.bytes}}});
 }
 
 void Timeline::on_read(const ReadSpan& read) {
+  if (read.over_link) {
+    add_transfer(read);
+    return;
+  }
   lanes_ = std::max(lanes_, read.lane + 1);
   const char* kind = read.speculative ? "prefetch" : "read";
   const std::size_t track = read.lane + 1;
@@ -119,6 +139,10 @@ void Timeline::write(std::ostream& out) const {
                           name_event("thread_name", kCache, 1, "misses")};
   for (std::size_t lane = 0; lane < lanes_; ++lane) {
     names.push_back(name_event("thread_name", kFlash, lane + 1, fmt::format("lane {}", lane)));
+  }
+  if (!tiers_.empty()) names.push_back(name_event("process_name", kLinks, 0, "links"));
+  for (std::size_t tier = 0; tier < tiers_.size(); ++tier) {
+    names.push_back(name_event("thread_name", kLinks, tier + 1, "from " + tiers_[tier]));
   }
   const char* separator = "";
   const auto line = [&](const Json& event) {

@@ -4,6 +4,7 @@
 
 #include <iosfwd>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "config/json_file.h"
@@ -16,6 +17,9 @@ class Timeline final : public RunObserver {
   // Model layers of the MoE layers, so that reads and misses are numbered like everything else;
   // without them MoE layers are counted from 0.
   void name_layers(const std::vector<std::size_t>& moe_layers) { moe_layers_ = moe_layers; }
+
+  // Names of the tiers behind the cache, nearest first, where the device has any.
+  void name_tiers(std::vector<std::string> names) { tiers_ = std::move(names); }
 
   void on_visit(const Pass& pass, LayerId layer, const VisitOutcome& visit, TimePoint at) override;
   void on_pass(const PassRecord& record) override;
@@ -42,7 +46,10 @@ class Timeline final : public RunObserver {
     return index(layer) < moe_layers_.size() ? moe_layers_[index(layer)] : index(layer);
   }
 
+  void add_transfer(const ReadSpan& read);
+
   std::vector<std::size_t> moe_layers_;
+  std::vector<std::string> tiers_;
 
   std::vector<Slice> slices_;
   std::vector<Json> cache_events_;

@@ -263,8 +263,29 @@ def test_list(run_sim, what):
                 "eviction": {"lru", "lfu", "belady", "min_bypass"},
                 "prefetch": {"none", "oracle"},
                 "models": {"olmoe-1b-7b", "qwen3-30b-a3b"},
-                "devices": {"oneplus-15r"}}[what]
+                "devices": {"oneplus-15r", "a40-pcie4", "rtx-4090-nvme", "sn40l-node"}}[what]
     assert expected <= names
+
+
+def test_tiers(run_sim):
+    tiers = ["--set", "/device=rtx-4090-nvme", "--set", "/tiers/host_dram/capacity_mib=6000",
+             "--set", "/trace/max_tokens=200"]
+    result = run_json(run_sim, *tiers)
+    (tier,) = result["tiers"]
+    assert tier["name"] == "host_dram" and tier["capacity_mib"] == 6000
+    assert tier["accesses"] == result["cache"]["misses"] > 0
+    assert tier["hits"] + tier["misses"] == tier["accesses"]
+    assert tier["bytes_out"] == result["cache"]["bytes_read"]
+    assert tier["bytes_in"] == result["flash"]["bytes"]
+    summary = run_sim("--config", PHONE, *tiers).stdout
+    assert "store stall" in summary and "MiB per token from the store" in summary
+    assert f"of {tier['accesses']} requests found there" in summary
+    # A policy of the command line drops what the one of the file had, in a tier as in the cache.
+    lfu = {"host_dram": {"eviction": {"policy": "lfu", "counts": "resident"}}}
+    done = run_sim("--config", PHONE, "--set", "/device=rtx-4090-nvme", "--set",
+                   f"/tiers={json.dumps(lfu)}", "--set", "/tiers/host_dram/eviction/policy=lfu",
+                   "--print-config")
+    assert json.loads(done.stdout)["tiers"]["host_dram"]["eviction"]["counts"] == "resident"
 
 
 def test_graph(run_sim):

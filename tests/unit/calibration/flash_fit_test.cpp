@@ -124,7 +124,7 @@ TEST_SUITE("calibration/flash_fit") {
     CHECK(table.size() == 21);
     const std::filesystem::path file = source_dir() / "configs/devices/oneplus-15r.json";
     const FlashSpec spec =
-        read_device(Section(read_json_file(file, file.string()), file.string(), "")).flash;
+        read_device(Section(read_json_file(file, file.string()), file.string(), "")).flash.value();
 
     const FlashFit fit = fit_flash(table, {spec.copy_gbps}, "iobench_sizes.csv");
     CHECK(fit.rms <= 0.08);
@@ -139,7 +139,7 @@ TEST_SUITE("calibration/flash_fit") {
     if (!path) return;
     const std::filesystem::path file = source_dir() / "configs/devices/oneplus-15r.json";
     const FlashSpec spec =
-        read_device(Section(read_json_file(file, file.string()), file.string(), "")).flash;
+        read_device(Section(read_json_file(file, file.string()), file.string(), "")).flash.value();
     CHECK(evaluate_flash(read_flash_table(*path, "lanes"), spec).rms ==
           doctest::Approx(0.0536).epsilon(0.01));
   }
