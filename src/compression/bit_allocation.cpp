@@ -121,10 +121,12 @@ class Solver {
   }
 
   // Row `item` from the row after it. Fewer units than the items before could have left are never
-  // asked for.
+  // asked for; more than the others can use are impossible where the budget must be met.
   void step_back(std::size_t item, const Row& later, Row& row) const {
     const std::size_t spent = std::min(units_, item * steps_.back());
     const std::size_t first = units_ - spent;
+    const bool equal = problem_.row == BudgetRow::kEqual;
+    const std::size_t last = equal ? std::min(units_, (items_ - item) * steps_.back()) : units_;
     for (std::size_t state = 0; state < counts_; ++state) {
       std::int64_t* out = row.data() + state * (units_ + 1);
       std::fill(out + first, out + units_ + 1, kImpossible);
@@ -132,7 +134,7 @@ class Solver {
         const std::size_t step = steps_[width];
         const std::int64_t* in = later.data() + after_[state * widths_ + width] * (units_ + 1);
         const std::int64_t own = cost(item, width);
-        for (std::size_t left = std::max(first, step); left <= units_; ++left) {
+        for (std::size_t left = std::max(first, step); left <= last; ++left) {
           out[left] = std::min(out[left], own + in[left - step]);
         }
       }

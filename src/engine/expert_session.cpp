@@ -8,9 +8,20 @@
 
 namespace moesim {
 
+namespace {
+
+std::optional<MixedPrecision> mixed_precision(const SessionParts& parts) {
+  if (parts.on_miss.policy == MissPolicy::kFull) return std::nullopt;
+  return MixedPrecision(parts.on_miss, parts.trace->shape(), parts.expert_bytes, parts.low_bytes);
+}
+
+}  // namespace
+
 ExpertSession::ExpertSession(SessionParts parts)
     : parts_(std::move(parts)),
-      accounting_(parts_.trace->shape(), parts_.expert_bytes),
+      mixed_(mixed_precision(parts_)),
+      accounting_(parts_.cache->options().shape,
+                  mixed_ ? mixed_->item_bytes() : parts_.expert_bytes),
       gate_(parts_.gate, parts_.trace->shape().experts, parts_.k),
       logits_(parts_.trace->shape().experts),
       ids_(parts_.trace->recorded_k()),
@@ -22,6 +33,7 @@ ExpertSession::ExpertSession(SessionParts parts)
   chosen_.reserve(most);
   by_weight_.reserve(parts_.trace->shape().experts);
   order_.reserve(most);
+  ordered_weights_.reserve(most);
   union_counts_.reserve(parts_.trace->shape().experts);
 }
 
@@ -91,16 +103,59 @@ VisitOutcome ExpertSession::decode(const Pass& pass, LayerId layer, std::span<co
 
 VisitOutcome ExpertSession::route(const Pass& pass, LayerId layer) {
   chosen_.clear();
-  parts_.routing->route({pass.first, pass.sequence, layer, gate_, pass.phase},
-                        parts_.cache->view(layer), chosen_);
+  parts_.routing->route(
+      {pass.first, pass.sequence, layer, gate_, pass.phase},
+      mixed_ ? parts_.cache->view(layer, shape().experts) : parts_.cache->view(layer), chosen_);
   if (chosen_.ids.empty() || chosen_.ids.size() > parts_.routing->max_experts()) {
     throw InvariantError("a routing policy returned more experts than it declared, or none");
   }
   order_by_weight(chosen_);
+  if (mixed_) return visit_mixed(layer);
   const EventOutcome outcome = parts_.cache->visit(decoded_tokens_, layer, by_weight_);
   accounting_.count(decoded_tokens_, layer, outcome);
   judge_speculation(layer, outcome);
-  return {true, outcome.accesses, outcome.evicted, outcome.number, &gate_, &chosen_};
+  return {true, outcome.accesses, outcome.evicted, outcome.number, &gate_, &chosen_, {}, 0, 0};
+}
+
+VisitOutcome ExpertSession::visit_mixed(LayerId layer) {
+  if (chosen_.weights.size() != chosen_.ids.size()) {
+    throw InvariantError("the class of a miss needs the weights of the selected experts");
+  }
+  ordered_weights_.clear();
+  for (const std::uint32_t place : order_) ordered_weights_.push_back(chosen_.weights[place]);
+  mixed_->decide(*parts_.cache, layer, by_weight_, ordered_weights_);
+  if (mixed_->skipped() > 0) {
+    // What is skipped is no longer selected; the weights of the others stay as they are.
+    const std::span<const ExpertId> runs = mixed_->experts();
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < chosen_.ids.size(); ++i) {
+      if (std::find(runs.begin(), runs.end(), chosen_.ids[i]) == runs.end()) continue;
+      chosen_.ids[kept] = chosen_.ids[i];
+      chosen_.weights[kept++] = chosen_.weights[i];
+    }
+    chosen_.ids.resize(kept);
+    chosen_.weights.resize(kept);
+  }
+  VisitOutcome visit =
+      settle_mixed(layer, parts_.cache->visit(decoded_tokens_, layer, mixed_->items()));
+  visit.gate = &gate_;
+  visit.executed = &chosen_;
+  return visit;
+}
+
+VisitOutcome ExpertSession::settle_mixed(LayerId layer, const EventOutcome& outcome) {
+  mixed_->settle(layer, outcome);
+  accounting_.count(decoded_tokens_, layer, outcome);
+  accounting_.recount(outcome.accesses, mixed_->accesses());
+  VisitOutcome visit;
+  visit.visited = true;
+  visit.accesses = mixed_->accesses();
+  visit.evicted = outcome.evicted;
+  visit.event = outcome.number;
+  visit.runs = mixed_->runs();
+  visit.low_precision = mixed_->low();
+  visit.skipped = mixed_->skipped();
+  return visit;
 }
 
 bool ExpertSession::begin_read(ExpertKey key) {
@@ -175,6 +230,10 @@ VisitOutcome ExpertSession::prefill(const Pass& pass, LayerId layer) {
   });
   union_counts_.clear();
   for (const ExpertId expert : by_weight_) union_counts_.push_back(touch_counts_[index(expert)]);
+  if (mixed_) {
+    mixed_->demand_full(by_weight_);
+    return settle_mixed(layer, parts_.cache->visit_union(decoded_tokens_, layer, mixed_->items()));
+  }
   const EventOutcome outcome = parts_.cache->visit_union(decoded_tokens_, layer, by_weight_);
   accounting_.count(decoded_tokens_, layer, outcome);
   judge_speculation(layer, outcome);

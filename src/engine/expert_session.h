@@ -5,11 +5,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "cache/cache_accounting.h"
 #include "cache/expert_cache.h"
+#include "engine/mixed_precision.h"
 #include "engine/token_schedule.h"
 #include "routing/gate.h"
 #include "routing/routing_policy.h"
@@ -50,6 +52,11 @@ struct VisitOutcome {
   std::uint32_t event = 0;              // number of the cache event
   Gate* gate = nullptr;                 // set to this visit; null after a union pass
   const Selection* executed = nullptr;  // in the policy's own order; null after a union pass
+  // Only with weights.on_miss: what each of `accesses` moves, how many of them run at low
+  // precision, and how many selected experts do not run at all.
+  std::span<const ExpertRun> runs;
+  std::uint32_t low_precision = 0;
+  std::uint32_t skipped = 0;
 };
 
 struct SessionParts {
@@ -60,6 +67,9 @@ struct SessionParts {
   std::unique_ptr<ExpertCache> cache;
   std::vector<std::uint64_t> expert_bytes;  // [layers * experts]
   CacheReset reset = CacheReset::kNever;
+  // With another policy than kFull the cache holds the items of MixedPrecision.
+  MissOptions on_miss;
+  std::vector<std::uint64_t> low_bytes;  // [layers * experts], of the low precision
 };
 
 class ExpertSession {
@@ -93,6 +103,8 @@ class ExpertSession {
   [[nodiscard]] std::uint64_t expert_bytes(ExpertKey key) const {
     return parts_.expert_bytes[index(key)];
   }
+  // True where an expert may be read in two parts that lie apart in flash.
+  [[nodiscard]] bool reads_in_parts() const { return mixed_.has_value(); }
   // Decoded tokens begun so far: the number that lifetimes are measured in.
   [[nodiscard]] std::uint32_t decoded_tokens() const { return decoded_tokens_; }
 
@@ -100,6 +112,9 @@ class ExpertSession {
   // Sets the gate to a cell of the trace; false where the token does not visit the layer.
   bool set_gate(std::size_t token, LayerId layer);
   VisitOutcome route(const Pass& pass, LayerId layer);
+  // The cache's answer to chosen_ where misses are served as weights.on_miss says.
+  VisitOutcome visit_mixed(LayerId layer);
+  VisitOutcome settle_mixed(LayerId layer, const EventOutcome& outcome);
   // False where neither logits nor a ranked recording say which expert of a visit is best.
   [[nodiscard]] bool knows_order() const { return gate_.has_logits() || parts_.trace->ranked(); }
   void order_by_weight(const Selection& chosen);
@@ -108,6 +123,7 @@ class ExpertSession {
   void waste_all();
 
   SessionParts parts_;
+  std::optional<MixedPrecision> mixed_;
   CacheAccounting accounting_;
   Gate gate_;
   std::vector<float> logits_;   // [experts]
@@ -118,6 +134,7 @@ class ExpertSession {
   Selection chosen_;
   std::vector<ExpertId> by_weight_;
   std::vector<std::uint32_t> order_;
+  std::vector<double> ordered_weights_;      // of by_weight_, for mixed_
   std::vector<std::uint32_t> last_touch_;    // [experts], scratch of a union pass
   std::vector<std::uint32_t> touch_counts_;  // [experts], scratch of a union pass
   std::vector<std::uint32_t> union_counts_;

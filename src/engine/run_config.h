@@ -9,8 +9,10 @@
 #include <vector>
 
 #include "cache/expert_cache.h"
+#include "compression/expert_allocation.h"
 #include "config/section.h"
 #include "engine/expert_session.h"
+#include "engine/mixed_precision.h"
 #include "engine/task_costs.h"
 #include "engine/token_schedule.h"
 #include "hardware/device.h"
@@ -56,6 +58,8 @@ struct RunConfig {
   Section prefetch;
   std::uint64_t seed = 1;
   Json resolved;  // every key with the value in force; what --print-config shows
+  std::optional<ExpertAllocation> allocation;  // weights.allocation
+  MissOptions on_miss;
 
   // "FILE: /pointer: message" for a place of this configuration.
   [[nodiscard]] UserError error(const std::string& pointer, const std::string& message) const;

@@ -52,7 +52,10 @@ RunMetrics::RunMetrics(RunPlan& plan, bool keep_rows)
 
 void RunMetrics::on_visit(const Pass& pass, LayerId layer, const VisitOutcome& visit,
                           TimePoint /*at*/) {
-  if (pass.measured) quality_.add(layer, *visit.gate, *visit.executed);
+  if (!pass.measured) return;
+  quality_.add(layer, *visit.gate, *visit.executed);
+  low_precision_ += visit.low_precision;
+  skipped_experts_ += visit.skipped;
 }
 
 void RunMetrics::on_pass(const PassRecord& record) {
@@ -115,11 +118,19 @@ RunResult RunMetrics::result() const {
   result.prefetch = prefetch_;
   result.token_cycle_bytes = plan_.token_cycle_bytes();
   result.routing = quality_.result();
+  result.low_precision = low_precision_;
+  result.skipped_experts = skipped_experts_;
   result.warnings = plan_.warnings();
   if (result.routing.mean.agreement < 1) {
     result.warnings.push_back(
         "open loop: the recorded logits do not react to the experts that this routing swaps or "
         "drops, so later layers and tokens would differ in truth");
+  }
+  if (result.low_precision > 0) {
+    result.warnings.push_back(
+        "some experts ran at low precision: no proxy of the routing block says what that costs, "
+        "and "
+        "the recorded logits do not react to it");
   }
   result.rows = rows_;
   if (plan_.config().device) {

@@ -80,6 +80,9 @@ struct RunResult {
   RoutingQualityResult routing;
   std::optional<double> belady_hit_rate;           // of the native selections
   std::optional<double> belady_executed_hit_rate;  // of the selections that ran
+  // With weights.on_miss: experts that ran at low precision, selected experts that did not run.
+  std::uint64_t low_precision = 0;
+  std::uint64_t skipped_experts = 0;
   std::optional<TimeResult> time;
   std::optional<MemoryResult> memory;
   std::optional<EnergyResult> energy;
