@@ -1,8 +1,11 @@
 // Mixed precision on a miss: HOBBIT's classes, and slices of bits.
 #include "engine/mixed_precision.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "metrics/run_metrics.h"
 #include "report/run_report.h"
@@ -35,13 +38,12 @@ class Bench {
   }
   [[nodiscard]] const MixedPrecision& mixed() const { return mixed_; }
   [[nodiscard]] std::uint64_t used() const { return cache_.used(0); }
-  // "F100/100": at full precision, read 100, run 100; "-" where nothing is read.
+  // "F30+70/100": at full precision, reads 30 and 70 bytes, runs 100.
   [[nodiscard]] std::string shown() const {
     std::string text;
     for (const ExpertRun& run : mixed_.runs()) {
-      text += (text.empty() ? "" : " ") + std::string(run.low ? "L" : "F") +
-              std::to_string(run.read_bytes[0]) + "+" + std::to_string(run.read_bytes[1]) + "/" +
-              std::to_string(run.run_bytes);
+      text += fmt::format("{}{}{}+{}/{}", text.empty() ? "" : " ", run.low ? "L" : "F",
+                          run.read_bytes[0], run.read_bytes[1], run.run_bytes);
     }
     return text;
   }
@@ -76,7 +78,7 @@ Scenario mixed_scenario(const std::string& policy, std::size_t tokens = 64) {
 }
 
 std::string refusal(const Scenario& scenario) {
-  return user_error_of([&] { scenario.plan(); });
+  return user_error_of([&] { static_cast<void>(scenario.plan()); });
 }
 
 }  // namespace
