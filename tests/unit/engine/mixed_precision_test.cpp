@@ -146,7 +146,7 @@ TEST_SUITE("engine/mixed_precision") {
     std::uint64_t skipped = 0;
     for (std::size_t token = 0; token < trace.shape.tokens; ++token) {
       std::vector<float> row(8);
-      for (float& logit : row) logit = static_cast<float>(2 * rng.normal());
+      for (float& logit : row) logit = static_cast<float>(1.5 * rng.normal());
       trace.logits.insert(trace.logits.end(), row.begin(), row.end());
       std::sort(row.begin(), row.end(), std::greater<>());
       const double gap = double{row[0]} - double{row[1]};
@@ -170,10 +170,9 @@ TEST_SUITE("engine/mixed_precision") {
       CHECK(*result.routing.mean.skipped_mass > 0);
       CHECK(*result.routing.mean.skipped_mass == *result.routing.mean.dropped_mass);
     }
-    // All three classes occur, none by far the most, as HOBBIT reports 67 / 30 / 3 % for Mixtral.
-    CHECK(low > 1200);
-    CHECK(skipped > 200);
-    CHECK(low + skipped < 3600);
+    // At this spread of the logits they are the 67 / 30 / 3 % that HOBBIT reports for Mixtral.
+    CHECK(std::abs(static_cast<double>(low) / 8000 - 0.30) < 0.015);
+    CHECK(std::abs(static_cast<double>(skipped) / 8000 - 0.03) < 0.01);
   }
 
   TEST_CASE("with both thresholds at 1 hobbit is a cache of as many bytes at full precision") {
