@@ -29,6 +29,9 @@ struct CompressOptions {
   SizeOptions size;
 };
 
+// Throws UserError, naming the option, for what is out of range whatever the configuration.
+void check_options(const CompressOptions& options);
+
 struct CompressReport {
   Json document;                  // moesim.allocation/1 (docs/compression.md)
   std::vector<std::string> text;  // a summary for a person, one line each

@@ -1,6 +1,9 @@
 // PMQ's allocation for block 0 of Mixtral-8x7B against the fixture: five budgets, two sets of
 // exponents (routing_and_compression.md, section 1.1 and acceptance test 1).
+#include <algorithm>
+#include <array>
 #include <cmath>
+#include <limits>
 
 #include "compression/bit_allocation.h"
 #include "support/testing.h"
@@ -70,6 +73,31 @@ TEST_SUITE("golden/pmq") {
       }
     }
     CHECK(rows == 10);
+  }
+
+  TEST_CASE("none of the 3^8 allocations is cheaper") {
+    const Json fixture = golden("pmq_mixtral_block0.json");
+    for (const char* exponents : {"default", "gamma_two"}) {
+      for (std::uint64_t total = 12; total <= 20; ++total) {
+        const AllocationProblem problem =
+            fixture_problem(fixture, exponents, total, BudgetRow::kEqual);
+        double least = std::numeric_limits<double>::infinity();
+        for (std::size_t code = 0; code < 6561; ++code) {
+          std::size_t rest = code;
+          std::uint64_t sum = 0;
+          std::array<int, 3> counts{};
+          double cost = 0;
+          for (std::size_t expert = 0; expert < 8; ++expert, rest /= 3) {
+            sum += 1 + rest % 3;
+            ++counts[rest % 3];
+            cost += problem.costs[expert * 3 + rest % 3];
+          }
+          if (sum == total && counts[1] > 0 && counts[2] > 0) least = std::min(least, cost);
+        }
+        CAPTURE(total);
+        CHECK(solve_allocation(problem)->best.objective == doctest::Approx(least).epsilon(1e-12));
+      }
+    }
   }
 }
 

@@ -197,6 +197,17 @@ def test_wrong_options(run_sim, repo_root, tmp_path, options, parts):
         assert part in message
 
 
+def test_errors_that_are_too_large(run_sim, repo_root, tmp_path):
+    errors = tmp_path / "errors.json"
+    errors.write_text(json.dumps({"schema": "moesim.errors/1", "bits": [1, 2, 3],
+                                  "errors": [[1e300, 1, 1]] * 64}))
+    result = run_sim("compress", "--config", CONFIG, "--bits", "2", "--errors", errors, "--out",
+                     tmp_path / "a.json", cwd=repo_root)
+    assert result.returncode == 2
+    assert "--exponents: expected costs of at most 1e+200" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["errors.json"]
+
+
 def test_a_place_that_cannot_be_written(run_sim, repo_root, tmp_path):
     result = run_sim("compress", "--config", CONFIG, "--bits", "2", "--out",
                      tmp_path / "no/such/folder.json", cwd=repo_root)

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <functional>
 
+#include "cache/future_accesses.h"
 #include "metrics/run_metrics.h"
 #include "report/run_report.h"
 #include "support/allocation_counter.h"
@@ -75,6 +76,17 @@ Scenario mixed_scenario(const std::string& policy, std::size_t tokens = 64) {
   Scenario scenario(tokens, 5);
   scenario.config["weights"] = {{"on_miss", {{"policy", policy}}}};
   return scenario;
+}
+
+bool looks_ahead(const std::string& eviction) {
+  FutureAccesses nothing(12);
+  nothing.finish();
+  EvictionContext context;
+  context.shape = {0, 1, 12};
+  context.future = &nothing;
+  return Registry<EvictionPolicy>::instance()
+      .make(Section(Json{{"policy", eviction}}, "run.json", "/cache/eviction"), context)
+      ->looks_ahead();
 }
 
 std::string refusal(const Scenario& scenario) {
@@ -212,6 +224,23 @@ TEST_SUITE("engine/mixed_precision") {
           for (const Duration part : result.time->path) path += part;
           CHECK(path == result.time->wall);
         }
+      }
+    }
+  }
+
+  TEST_CASE("every eviction policy that needs no future takes items of two sizes") {
+    for (const std::string& eviction : Registry<EvictionPolicy>::instance().names()) {
+      for (const char* policy : {"hobbit", "slices"}) {
+        Scenario scenario = mixed_scenario(policy, 60);
+        scenario.config["cache"] = {{"capacity_experts", 6}, {"eviction", {{"policy", eviction}}}};
+        if (looks_ahead(eviction)) {
+          CHECK(contains(refusal(scenario), "needs to know the future"));
+          continue;
+        }
+        CAPTURE(eviction);
+        const RunResult result = scenario.run().result;
+        CHECK(result.cache.accesses + result.skipped_experts == 60 * 4 * 4);
+        CHECK(result.time->flash.bytes == result.cache.demand_bytes);
       }
     }
   }
