@@ -14,5 +14,6 @@ void add_trace_import_command(CLI::App& app);  // `app` is the trace subcommand
 void add_model_command(CLI::App& app);
 void add_graph_command(CLI::App& app);
 void add_fit_flash_command(CLI::App& app);
+void add_compress_command(CLI::App& app);
 
 }  // namespace moesim::cli

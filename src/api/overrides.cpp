@@ -61,6 +61,10 @@ std::set<std::string> known_parameters(const std::string& section, const std::st
     names.insert("k");
     return names;
   }
+  if (section == "/weights/on_miss") {
+    return policy == "full" ? std::set<std::string>{}
+                            : std::set<std::string>{"low_bits", "thresholds"};
+  }
   if (section.ends_with("/eviction")) return parameters_of<EvictionPolicy>(policy);
   return parameters_of<Prefetcher>(policy);
 }

@@ -76,6 +76,19 @@ void CacheAccounting::count(std::uint32_t token, LayerId layer, const EventOutco
   count_evictions(token, outcome.evicted.subspan(left));
 }
 
+void CacheAccounting::recount(std::span<const Access> parts, std::span<const Access> experts) {
+  const auto add = [this](std::span<const Access> accesses, std::uint64_t one) {
+    for (const Access& access : accesses) {
+      const bool hit = access.kind == AccessKind::kHit;
+      counts_.accesses += one;
+      (hit ? counts_.hits : counts_.misses) += one;
+      if (access.cold && !hit) counts_.cold_misses += one;
+    }
+  };
+  add(experts, 1);
+  add(parts, std::uint64_t{0} - 1);  // wraps around, as the sum does
+}
+
 void CacheAccounting::count_speculative(std::uint32_t token, ExpertKey key,
                                         std::span<const ExpertKey> evicted) {
   ++visits_;  // what it evicts was loaded before it

@@ -36,6 +36,9 @@ class CacheAccounting {
   // `token`: the number that lifetimes are measured in. What ExpertCache::reset() drops is no
   // eviction and has no lifetime.
   void count(std::uint32_t token, LayerId layer, const EventOutcome& outcome);
+  // The accesses counted last were to parts of experts: turns them into those of the experts.
+  // Bytes, loads and evictions stay those of the parts. REQUIRES: no late access among them.
+  void recount(std::span<const Access> parts, std::span<const Access> experts);
   // A speculative read began: a load without an access.
   void count_speculative(std::uint32_t token, ExpertKey key, std::span<const ExpertKey> evicted);
 

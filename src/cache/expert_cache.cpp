@@ -293,6 +293,11 @@ ResidencyView ExpertCache::view(LayerId layer) const {
   return {layer, std::span(states_).subspan(index(layer) * experts, experts), policy_.get()};
 }
 
+ResidencyView ExpertCache::view(LayerId layer, std::size_t experts) const {
+  const std::size_t items = options_.shape.experts;
+  return {layer, std::span(states_).subspan(index(layer) * items, experts), policy_.get(), items};
+}
+
 CacheEvent ExpertCache::speculative_event(ExpertKey key) const {
   const LayerId layer = layer_of(key, options_.shape.experts);
   const std::size_t at = partition_of(layer);

@@ -106,6 +106,8 @@ class ExpertCache {
 
   [[nodiscard]] Residency residency(ExpertKey key) const { return states_[index(key)]; }
   [[nodiscard]] ResidencyView view(LayerId layer) const;
+  // Only the first `experts` items of the layer, where the cache holds more than one of an expert.
+  [[nodiscard]] ResidencyView view(LayerId layer, std::size_t experts) const;
   // Size units in use in a partition, in-flight reads included.
   [[nodiscard]] std::uint64_t used(std::size_t partition) const {
     return partitions_[partition].used;

@@ -32,8 +32,7 @@ std::uint64_t ResidencyView::resident_word(std::size_t base) const {
 
 double ResidencyView::eviction_score(ExpertId expert) const {
   if (policy_ == nullptr) throw InvariantError("this view of residency has no eviction policy");
-  const auto experts = states_.size();
-  return policy_->score(expert_key(layer_, expert, experts));
+  return policy_->score(expert_key(layer_, expert, keys_per_layer_));
 }
 
 }  // namespace moesim

@@ -1,6 +1,7 @@
 // What a routing policy may see of one layer's experts. Read-only by construction.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -15,8 +16,13 @@ enum class Residency : std::uint8_t { kAbsent, kInFlight, kResident };
 class ResidencyView {
  public:
   // `states`: [experts] of the layer; `policy` may be null where eviction scores are not asked for.
-  ResidencyView(LayerId layer, std::span<const Residency> states, const EvictionPolicy* policy)
-      : states_(states), policy_(policy), layer_(layer) {}
+  // `keys_per_layer`: where the cache holds more items of a layer than its experts; 0: as many.
+  ResidencyView(LayerId layer, std::span<const Residency> states, const EvictionPolicy* policy,
+                std::size_t keys_per_layer = 0)
+      : states_(states),
+        policy_(policy),
+        keys_per_layer_(keys_per_layer == 0 ? states.size() : keys_per_layer),
+        layer_(layer) {}
 
   [[nodiscard]] LayerId layer() const { return layer_; }
   [[nodiscard]] std::span<const Residency> states() const { return states_; }
@@ -35,6 +41,7 @@ class ResidencyView {
  private:
   std::span<const Residency> states_;
   const EvictionPolicy* policy_;
+  std::size_t keys_per_layer_;
   LayerId layer_;
 };
 

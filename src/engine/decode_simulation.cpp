@@ -37,7 +37,9 @@ std::size_t record_capacity(const SimulationParts& parts) {
   const RoutingShape shape = parts.session->shape();
   const bool has_prefill = parts.schedule->prefill_tokens > 0;
   const std::size_t slots = has_prefill ? shape.experts : parts.session->max_visit_experts();
-  const std::size_t pass = shape.layers * (3 * slots + 4) + 2 * parts.model->num_hidden_layers + 64;
+  const std::size_t reads = parts.session->reads_in_parts() ? 6 : 3;
+  const std::size_t pass =
+      shape.layers * (reads * slots + 4) + 2 * parts.model->num_hidden_layers + 64;
   if (!parts.prefetcher->active()) return pass;
   return pass + 4 * shape.layers * shape.experts + 2 * parts.execution.lanes;
 }
@@ -220,7 +222,9 @@ void DecodeSimulation::start_task(std::uint32_t id) {
       start_fetch(id, *slot_of(task));
       return;
     case TaskKind::kAdmit:
-      submit_admission(id, slot_of(task)->key, false, causes_[id]);
+      submit_admission(id, slot_of(task)->key,
+                       slot_of(task)->read_bytes[0] + slot_of(task)->read_bytes[1], false,
+                       causes_[id]);
       return;
     case TaskKind::kExpert:
     case TaskKind::kExpertDown: {
@@ -265,11 +269,10 @@ void DecodeSimulation::submit(std::uint32_t task, const ComputeCost& cost) {
   }
 }
 
-void DecodeSimulation::submit_admission(std::uint32_t task, ExpertKey key, bool speculative,
-                                        CauseRef cause) {
+void DecodeSimulation::submit_admission(std::uint32_t task, ExpertKey key, std::uint64_t bytes,
+                                        bool speculative, CauseRef cause) {
   const bool keeps = parts_.session->cache().capacity() > 0;
-  const Duration time =
-      keeps ? parts_.costs->admission(parts_.session->expert_bytes(key)) : Duration::zero();
+  const Duration time = keeps ? parts_.costs->admission(bytes) : Duration::zero();
   if (time == Duration::zero()) {
     if (task != kNoId) complete(task, cause, Duration::zero());
     return;
@@ -288,6 +291,15 @@ void DecodeSimulation::submit_admission(std::uint32_t task, ExpertKey key, bool 
   job.cause = cause;
 }
 
+ReadSizes DecodeSimulation::reads_of(TaskKind kind, const Slot& slot) const {
+  if (slot.read_bytes[1] == 0) return parts_.costs->reads(kind, slot.read_bytes[0]);
+  ReadSizes reads = parts_.costs->reads(kind, slot.read_bytes[1]);
+  if (slot.read_bytes[0] == 0) return reads;
+  const ReadSizes first = parts_.costs->reads(kind, slot.read_bytes[0]);
+  for (std::size_t i = 0; i < first.count; ++i) reads.bytes[reads.count++] = first.bytes[i];
+  return reads;
+}
+
 void DecodeSimulation::start_fetch(std::uint32_t id, const Slot& slot) {
   const std::uint32_t under_way = speculative_transfer_[index(slot.key)];
   if (slot.kind == AccessKind::kLate && under_way != kNoId) {
@@ -298,7 +310,7 @@ void DecodeSimulation::start_fetch(std::uint32_t id, const Slot& slot) {
     complete(id, causes_[id], Duration::zero());
     return;
   }
-  const ReadSizes reads = parts_.costs->reads(graph_->task(id).kind, slot.bytes);
+  const ReadSizes reads = reads_of(graph_->task(id).kind, slot);
   record_.flash_bound += store_.flash_time(reads, slot.source);
   const std::uint32_t transfer = store_.begin(slot.key, reads, false, causes_[id], slot.source);
   store_.demand(transfer, id);
@@ -346,14 +358,15 @@ void DecodeSimulation::finish_transfer(std::uint32_t id) {
     speculative_transfer_[index(transfer.key)] = kNoId;
     speculative_bytes_ -= transfer.bytes;
     parts_.session->finish_read(transfer.key);
-    if (transfer.waiting[0] == kNoId) submit_admission(kNoId, transfer.key, true, ref);
+    if (transfer.waiting[0] == kNoId) {
+      submit_admission(kNoId, transfer.key, parts_.session->expert_bytes(transfer.key), true, ref);
+    }
   }
   for (const std::uint32_t task : transfer.waiting) {
     if (task == kNoId) continue;
-    const ReadSizes reads = transfer.speculative
-                                ? ReadSizes{}
-                                : parts_.costs->reads(graph_->task(task).kind,
-                                                      parts_.session->expert_bytes(transfer.key));
+    const Task& what = graph_->task(task);
+    const ReadSizes reads =
+        transfer.speculative ? ReadSizes{} : reads_of(what.kind, *slot_of(what));
     complete(task, ref, store_.unshared_time(reads, id));
   }
   store_.release(id);
@@ -369,7 +382,12 @@ void DecodeSimulation::decide_experts(LayerId layer) {
     const Access& access = visit.accesses[i];
     const ExpertKey key = expert_key(layer, access.expert, shape_.experts);
     const std::uint32_t tokens = visit.served.empty() ? 1 : visit.served[i];
-    slots_.push_back({key, access.kind, session.expert_bytes(key), tokens});
+    const std::uint64_t bytes = session.expert_bytes(key);
+    slots_.push_back({key, access.kind, bytes, tokens, {bytes, 0}});
+    if (!visit.runs.empty()) {
+      slots_.back().bytes = visit.runs[i].run_bytes;
+      slots_.back().read_bytes = visit.runs[i].read_bytes;
+    }
     executed_.push_back(access.expert);
   }
   if (parts_.tiers != nullptr) find_misses(layer, visit.is_union);

@@ -5,6 +5,7 @@
 // Left out: heat, memory reclaim, several compute agents.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -64,6 +65,8 @@ class DecodeSimulation {
     AccessKind kind = AccessKind::kHit;
     std::uint64_t bytes = 0;
     std::uint32_t tokens = 1;
+    // What a miss reads: the whole expert, or up to two parts of it that lie apart in flash.
+    std::array<std::uint64_t, 2> read_bytes{};
     std::uint8_t source = 1;  // of a miss: the tier that has it
   };
 
@@ -81,7 +84,9 @@ class DecodeSimulation {
   void finish_job(std::uint32_t job);
   void finish_transfer(std::uint32_t transfer);
   void submit(std::uint32_t task, const ComputeCost& cost);
-  void submit_admission(std::uint32_t task, ExpertKey key, bool speculative, CauseRef cause);
+  void submit_admission(std::uint32_t task, ExpertKey key, std::uint64_t bytes, bool speculative,
+                        CauseRef cause);
+  [[nodiscard]] ReadSizes reads_of(TaskKind kind, const Slot& slot) const;
   void start_fetch(std::uint32_t id, const Slot& slot);
   void decide_experts(LayerId layer);
   void predict(LayerId layer, CauseRef cause);

@@ -8,9 +8,20 @@
 
 namespace moesim {
 
+namespace {
+
+std::optional<MixedPrecision> mixed_precision(const SessionParts& parts) {
+  if (parts.on_miss.policy == MissPolicy::kFull) return std::nullopt;
+  return MixedPrecision(parts.on_miss, parts.trace->shape(), parts.expert_bytes, parts.low_bytes);
+}
+
+}  // namespace
+
 ExpertSession::ExpertSession(SessionParts parts)
     : parts_(std::move(parts)),
-      accounting_(parts_.trace->shape(), parts_.expert_bytes),
+      mixed_(mixed_precision(parts_)),
+      accounting_(parts_.cache->options().shape,
+                  mixed_ ? mixed_->item_bytes() : parts_.expert_bytes),
       gate_(parts_.gate, parts_.trace->shape().experts, parts_.k),
       reader_(*parts_.trace),
       speculative_(parts_.expert_bytes.size()),
@@ -21,6 +32,7 @@ ExpertSession::ExpertSession(SessionParts parts)
   chosen_.reserve(most);
   by_weight_.reserve(parts_.trace->shape().experts);
   order_.reserve(most);
+  ordered_weights_.reserve(most);
   union_counts_.reserve(parts_.trace->shape().experts);
   lanes_.reserve(parts_.lanes.size());
   for (auto& routing : parts_.lanes) {
@@ -87,11 +99,29 @@ VisitOutcome ExpertSession::decode(const Pass& pass, LayerId layer, std::span<co
 VisitOutcome ExpertSession::route(const Pass& pass, LayerId layer) {
   chosen_.clear();
   const RouterVisit router_visit{pass.first, pass.sequence, layer, gate_, pass.phase};
-  const ResidencyView view = parts_.cache->view(layer);
+  const ResidencyView view = view_of(layer);
   parts_.routing->route(router_visit, view, chosen_);
   check_selection(chosen_);
   const std::optional<double> divergence = parts_.routing->bias_divergence(router_visit, view);
   order_by_weight(gate_, chosen_);
+  VisitOutcome visit = mixed_ ? visit_mixed(layer) : visit_cache(layer);
+  visit.gate = &gate_;
+  visit.executed = &chosen_;
+  visit.bias_divergence = divergence;
+  return visit;
+}
+
+ResidencyView ExpertSession::view_of(LayerId layer) const {
+  return mixed_ ? parts_.cache->view(layer, shape().experts) : parts_.cache->view(layer);
+}
+
+void ExpertSession::check_selection(const Selection& chosen) const {
+  if (chosen.ids.empty() || chosen.ids.size() > parts_.routing->max_experts()) {
+    throw InvariantError("a routing policy returned more experts than it declared, or none");
+  }
+}
+
+VisitOutcome ExpertSession::visit_cache(LayerId layer) {
   const EventOutcome outcome = parts_.cache->visit(decoded_tokens_, layer, by_weight_);
   accounting_.count(decoded_tokens_, layer, outcome);
   judge_speculation(layer, outcome);
@@ -100,16 +130,44 @@ VisitOutcome ExpertSession::route(const Pass& pass, LayerId layer) {
   visit.accesses = outcome.accesses;
   visit.evicted = outcome.evicted;
   visit.event = outcome.number;
-  visit.gate = &gate_;
-  visit.executed = &chosen_;
-  visit.bias_divergence = divergence;
   return visit;
 }
 
-void ExpertSession::check_selection(const Selection& chosen) const {
-  if (chosen.ids.empty() || chosen.ids.size() > parts_.routing->max_experts()) {
-    throw InvariantError("a routing policy returned more experts than it declared, or none");
+VisitOutcome ExpertSession::visit_mixed(LayerId layer) {
+  if (chosen_.weights.size() != chosen_.ids.size()) {
+    throw InvariantError("the class of a miss needs the weights of the selected experts");
   }
+  ordered_weights_.clear();
+  for (const std::uint32_t place : order_) ordered_weights_.push_back(chosen_.weights[place]);
+  mixed_->decide(*parts_.cache, layer, by_weight_, ordered_weights_);
+  if (mixed_->skipped() > 0) {
+    // What is skipped is no longer selected; the weights of the others stay as they are.
+    const std::span<const ExpertId> runs = mixed_->experts();
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < chosen_.ids.size(); ++i) {
+      if (std::find(runs.begin(), runs.end(), chosen_.ids[i]) == runs.end()) continue;
+      chosen_.ids[kept] = chosen_.ids[i];
+      chosen_.weights[kept++] = chosen_.weights[i];
+    }
+    chosen_.ids.resize(kept);
+    chosen_.weights.resize(kept);
+  }
+  return settle_mixed(layer, parts_.cache->visit(decoded_tokens_, layer, mixed_->items()));
+}
+
+VisitOutcome ExpertSession::settle_mixed(LayerId layer, const EventOutcome& outcome) {
+  mixed_->settle(layer, outcome);
+  accounting_.count(decoded_tokens_, layer, outcome);
+  accounting_.recount(outcome.accesses, mixed_->accesses());
+  VisitOutcome visit;
+  visit.visited = true;
+  visit.accesses = mixed_->accesses();
+  visit.evicted = outcome.evicted;
+  visit.event = outcome.number;
+  visit.runs = mixed_->runs();
+  visit.low_precision = mixed_->low();
+  visit.skipped = mixed_->skipped();
+  return visit;
 }
 
 bool ExpertSession::begin_read(ExpertKey key) {
@@ -194,6 +252,14 @@ VisitOutcome ExpertSession::prefill(const Pass& pass, LayerId layer) {
   end_union();
   VisitOutcome visit;
   if (by_weight_.empty()) return visit;
+  if (mixed_) {
+    mixed_->demand_full(by_weight_);
+    visit =
+        settle_mixed(layer, parts_.cache->visit_union(decoded_tokens_, layer, mixed_->items()));
+    visit.is_union = true;
+    visit.served = union_counts_;
+    return visit;
+  }
   const EventOutcome outcome = parts_.cache->visit_union(decoded_tokens_, layer, by_weight_);
   accounting_.count(decoded_tokens_, layer, outcome);
   judge_speculation(layer, outcome);

@@ -12,6 +12,7 @@
 #include "cache/cache_accounting.h"
 #include "cache/expert_cache.h"
 #include "engine/cell_reader.h"
+#include "engine/mixed_precision.h"
 #include "engine/token_schedule.h"
 #include "routing/gate.h"
 #include "routing/routing_policy.h"
@@ -68,6 +69,11 @@ struct VisitOutcome {
   std::span<const std::uint32_t> served;  // tokens that each access serves; empty: one
   std::span<const RoutedToken> tokens;    // of a pass over several sequences, those that visit
   std::optional<double> bias_divergence;  // RoutingPolicy::bias_divergence of this visit
+  // Only with weights.on_miss: what each of `accesses` moves, how many of them run at low
+  // precision, and how many selected experts do not run at all.
+  std::span<const ExpertRun> runs;
+  std::uint32_t low_precision = 0;
+  std::uint32_t skipped = 0;
 };
 
 struct SessionParts {
@@ -82,6 +88,9 @@ struct SessionParts {
   // routing policy like `routing` for each lane, so that each sees one sequence after the other.
   std::size_t tokens_in_pass = 1;
   std::vector<std::unique_ptr<RoutingPolicy>> lanes;
+  // With another policy than kFull the cache holds the items of MixedPrecision.
+  MissOptions on_miss;
+  std::vector<std::uint64_t> low_bytes;  // [layers * experts], of the low precision
 };
 
 class ExpertSession {
@@ -118,6 +127,8 @@ class ExpertSession {
   [[nodiscard]] std::uint64_t expert_bytes(ExpertKey key) const {
     return parts_.expert_bytes[index(key)];
   }
+  // True where an expert may be read in two parts that lie apart in flash.
+  [[nodiscard]] bool reads_in_parts() const { return mixed_.has_value(); }
   // Decode passes begun so far, which is decoded tokens where there are no batches: the number that
   // lifetimes are measured in.
   [[nodiscard]] std::uint32_t decoded_tokens() const { return decoded_tokens_; }
@@ -141,6 +152,11 @@ class ExpertSession {
   void share_out(const EventOutcome& outcome, LayerId layer);
   void check_selection(const Selection& chosen) const;
   VisitOutcome route(const Pass& pass, LayerId layer);
+  [[nodiscard]] ResidencyView view_of(LayerId layer) const;
+  // The cache's answer to by_weight_; to chosen_ where misses are served as weights.on_miss says.
+  VisitOutcome visit_cache(LayerId layer);
+  VisitOutcome visit_mixed(LayerId layer);
+  VisitOutcome settle_mixed(LayerId layer, const EventOutcome& outcome);
   // False where neither logits nor a ranked recording say which expert of a visit is best.
   [[nodiscard]] bool knows_order(const Gate& gate) const {
     return gate.has_logits() || parts_.trace->ranked();
@@ -151,6 +167,7 @@ class ExpertSession {
   void waste_all();
 
   SessionParts parts_;
+  std::optional<MixedPrecision> mixed_;
   CacheAccounting accounting_;
   Gate gate_;
   CellReader reader_;
@@ -159,6 +176,7 @@ class ExpertSession {
   Selection chosen_;
   std::vector<ExpertId> by_weight_;
   std::vector<std::uint32_t> order_;
+  std::vector<double> ordered_weights_;  // of by_weight_, for mixed_
   // Of a union.
   std::uint32_t touches_ = 0;
   std::vector<std::uint32_t> last_touch_;    // [experts]

@@ -28,7 +28,7 @@ class ConfigReader {
     std::vector<RunConfig::Input> inputs;
     auto model = read_reference("model", "models", &read_model, inputs);
     auto device = read_reference("device", "devices", &read_device, inputs);
-    const WeightBits bits = read_weights();
+    const WeightBits bits = read_weights(inputs);
     std::optional<std::size_t> k;
     Section routing = read_routing(k);
     const CacheConfig cache = read_cache(inputs);
@@ -60,7 +60,9 @@ class ConfigReader {
             std::move(prefetch),
             std::move(tiers),
             seed,
-            std::move(resolved_)};
+            std::move(resolved_),
+            std::move(allocation_),
+            on_miss_};
   }
 
  private:
@@ -112,25 +114,67 @@ class ConfigReader {
     return thing;
   }
 
-  WeightBits read_weights() {
+  WeightBits read_weights(std::vector<RunConfig::Input>& inputs) {
     WeightBits bits;
+    Json allocation = nullptr;
+    Json on_miss = {{"policy", "full"}};
     if (auto section = root_.optional_object("weights")) {
       constexpr NumberRange kBits{0.5, 32.0};
       bits.expert = section->number_or("expert_bits", bits.expert, kBits);
       bits.dense = section->number_or("dense_bits", bits.dense, kBits);
       bits.kv = section->number_or("kv_bits", bits.kv, kBits);
-      if (section->has("allocation")) {
-        throw section->error("allocation",
-                             "expected null: this version gives all experts of a "
-                             "layer the same size");
-      }
-      section->accept("allocation");
+      allocation = read_allocation_key(*section, inputs);
+      if (auto miss = section->optional_object("on_miss")) on_miss = read_on_miss(*miss);
     }
     resolved_["weights"] = {{"expert_bits", bits.expert},
                             {"dense_bits", bits.dense},
                             {"kv_bits", bits.kv},
-                            {"allocation", nullptr}};
+                            {"allocation", std::move(allocation)},
+                            {"on_miss", std::move(on_miss)}};
     return bits;
+  }
+
+  // A file that sim compress wrote, or the object itself. Returns what stands there.
+  Json read_allocation_key(Section& weights, std::vector<RunConfig::Input>& inputs) {
+    weights.accept("allocation");
+    if (!weights.has("allocation")) return nullptr;
+    const Json& value = weights.raw("allocation");
+    if (value.is_object()) {
+      allocation_ = read_allocation(weights.object("allocation"));
+      return value;
+    }
+    const std::string shown = weights.string("allocation");
+    const fs::path path = base_dir_ / shown;
+    try {
+      require_regular_file(path, path.string());
+    } catch (const UserError& error) {
+      throw weights.error("allocation", error.what());
+    }
+    allocation_ = read_allocation(Section(read_json_file(path, path.string()), path.string(), ""));
+    inputs.push_back({shown, path});
+    return value;
+  }
+
+  Json read_on_miss(Section& section) {
+    const std::string policy = section.choice_or("policy", "full", {"full", "hobbit", "slices"});
+    if (policy == "full") return {{"policy", policy}};
+    on_miss_.policy = policy == "hobbit" ? MissPolicy::kHobbit : MissPolicy::kSlices;
+    on_miss_.low_bits = section.number_or("low_bits", on_miss_.low_bits, {0.5, 32.0});
+    if (section.has("thresholds")) {
+      const std::vector<double> given = section.numbers("thresholds", kUnitInterval);
+      if (given.size() != 2 || given[0] > given[1]) {
+        throw section.error("thresholds",
+                            "expected two numbers in [0, 1] that do not decrease, "
+                            "got " +
+                                section.raw("thresholds").dump());
+      }
+      on_miss_.full_until = given[0];
+      on_miss_.low_until = given[1];
+    }
+    section.accept("thresholds");
+    return {{"policy", policy},
+            {"low_bits", on_miss_.low_bits},
+            {"thresholds", {on_miss_.full_until, on_miss_.low_until}}};
   }
 
   // The policy section with defaults filled in; `fallback` where the configuration has none.
@@ -254,6 +298,8 @@ class ConfigReader {
   fs::path base_dir_;
   Json resolved_;
   std::optional<Section> eviction_;
+  std::optional<ExpertAllocation> allocation_;
+  MissOptions on_miss_;
 };
 
 }  // namespace

@@ -9,9 +9,11 @@
 #include <vector>
 
 #include "cache/expert_cache.h"
+#include "compression/expert_allocation.h"
 #include "config/section.h"
 #include "engine/expert_session.h"
 #include "engine/initial_contents.h"
+#include "engine/mixed_precision.h"
 #include "engine/task_costs.h"
 #include "engine/tier_config.h"
 #include "engine/token_schedule.h"
@@ -61,6 +63,8 @@ struct RunConfig {
   std::vector<TierConfig> tiers;  // of the device, nearest first
   std::uint64_t seed = 1;
   Json resolved;  // every key with the value in force; what --print-config shows
+  std::optional<ExpertAllocation> allocation;  // weights.allocation
+  MissOptions on_miss;
 
   // "FILE: /pointer: message" for a place of this configuration.
   [[nodiscard]] UserError error(const std::string& pointer, const std::string& message) const;

@@ -40,6 +40,7 @@ RunPlan::RunPlan(RunConfig config)
   check_gate();
   batch_sequences();
   size_experts();
+  size_low_precision();
   size_cache();
   build_session();
   if (config_.device) build_simulation();
@@ -139,6 +140,10 @@ void RunPlan::check_gate() const {
 void RunPlan::size_experts() {
   const RoutingShape shape = trace_.shape();
   expert_bytes_.assign(shape.layers * shape.experts, 0);
+  if (config_.allocation) {
+    size_allocated_experts();
+    return;
+  }
   knows_bytes_ = true;
   for (std::size_t layer = 0; layer < shape.layers; ++layer) {
     std::uint64_t bytes = 0;
@@ -187,6 +192,7 @@ void RunPlan::size_cache() {
     cache_options_.capacity = static_cast<std::uint64_t>(bytes) / (global ? 1 : shape.layers);
     cache_options_.expert_size = expert_bytes_;
   }
+  if (is_mixed() && !cache.capacity.mib) count_capacity_in_bytes();
   if (cache.overflow == Overflow::kTrim && cache_options_.capacity > 0) {
     const std::uint64_t largest =
         *std::max_element(cache_options_.expert_size.begin(), cache_options_.expert_size.end());
@@ -284,6 +290,7 @@ CacheCounts RunPlan::replay_offline(const std::string& policy, const AccessLog& 
 
 void RunPlan::build_session() {
   auto routing = make_routing(config_.routing);
+  if (is_mixed()) check_on_miss();
   const FutureAccesses nothing = empty_future(trace_.shape());
   const auto eviction_probe = make_eviction(config_.eviction, &nothing);
   const PrefetchContext probe{trace_.shape(), k_, &trace_, &nothing, config_.seed};
@@ -297,6 +304,7 @@ void RunPlan::build_session() {
                     section.json().at("policy").get<std::string>(),
                     config_.routing.json().at("policy").get<std::string>()));
   };
+  if (is_mixed() && eviction_probe->looks_ahead()) throw no_future_with_misses(config_.eviction);
   if (eviction_probe->looks_ahead()) need_future(config_.eviction);
   if (prefetch_probe->looks_ahead()) need_future(config_.prefetch);
   if (eviction_probe->looks_ahead() || prefetch_probe->looks_ahead()) {
@@ -317,11 +325,14 @@ void RunPlan::build_session() {
                         "expected none, because a cache of capacity 0 has no "
                         "room for what is read ahead");
   }
-  session_ = make_session(std::move(routing), config_.routing, cache_options_, std::move(eviction));
+  session_ = is_mixed() ? make_mixed_session(std::move(routing))
+                        : make_session(std::move(routing), config_.routing, cache_options_,
+                                       std::move(eviction));
 }
 
 void RunPlan::build_simulation() {
-  costs_.emplace(*config_.model, *config_.device, config_.bits, config_.execution);
+  costs_.emplace(*config_.model, *config_.device, config_.bits, config_.execution,
+                 expert_formats());
   SimulationParts parts;
   parts.model = &*config_.model;
   parts.device = &*config_.device;
@@ -347,32 +358,6 @@ std::vector<std::string> RunPlan::tier_names() const {
 std::string RunPlan::belady_caveat() const {
   const FutureAccesses nothing = empty_future(trace_.shape());
   return make_eviction(named("belady", "/cache/eviction"), &nothing)->caveat();
-}
-
-std::uint64_t RunPlan::token_cycle_bytes() const {
-  std::uint64_t total = 0;
-  for (std::size_t layer = 0; layer < trace_.shape().layers; ++layer) {
-    total += k_ * expert_bytes_[layer * trace_.shape().experts];
-  }
-  return total;
-}
-
-std::uint64_t RunPlan::cache_bytes() const {
-  const std::size_t partitions =
-      cache_options_.scope == CacheScope::kGlobal ? 1 : trace_.shape().layers;
-  const std::uint64_t all =
-      std::accumulate(expert_bytes_.begin(), expert_bytes_.end(), std::uint64_t{0});
-  // No more than there is.
-  if (config_.cache.capacity.mib) return std::min(all, cache_options_.capacity * partitions);
-  if (cache_options_.scope == CacheScope::kLayer) {
-    std::uint64_t total = 0;
-    for (std::size_t layer = 0; layer < partitions; ++layer) {
-      total += cache_options_.capacity * expert_bytes_[layer * trace_.shape().experts];
-    }
-    return total;
-  }
-  // A global capacity in experts: counted with the mean size.
-  return cache_options_.capacity * all / expert_bytes_.size();
 }
 
 }  // namespace moesim

@@ -48,17 +48,25 @@ class RunPlan {
   // The accesses of the model's own routing, and of the configured routing where it does not look
   // at the cache (else nullopt: they are known only after the run).
   [[nodiscard]] AccessLog native_accesses() const;
-  [[nodiscard]] bool future_known() const { return !session_->routing().looks_at_residency(); }
+  // Nor do misses change what runs (weights.on_miss).
+  [[nodiscard]] bool future_known() const {
+    return !session_->routing().looks_at_residency() && !is_mixed();
+  }
   [[nodiscard]] AccessLog executed_accesses() const;
   // An eviction policy that looks ahead, over `log` in this run's cache: the offline bounds.
   [[nodiscard]] CacheCounts replay_offline(const std::string& policy, const AccessLog& log) const;
   // What that bound does not mean here (unequal sizes); "" where it is exact.
   [[nodiscard]] std::string belady_caveat() const;
   // True where the experts that run are always the model's own.
-  [[nodiscard]] bool is_native() const { return config_.routing.json().at("policy") == "top_k"; }
+  [[nodiscard]] bool is_native() const {
+    return config_.routing.json().at("policy") == "top_k" && !is_mixed();
+  }
+  // True where a miss may be served at lower precision, or not at all. The bounds are then those of
+  // a cache of the same bytes at full precision.
+  [[nodiscard]] bool is_mixed() const { return config_.on_miss.policy != MissPolicy::kFull; }
 
-  // Bytes of the experts of one token at k per layer: below this a global cache that evicts the
-  // least recently used hits nothing.
+  // Bytes of the experts of one token at k per layer, each of its layer's mean size: below this a
+  // global cache that evicts the least recently used hits nothing.
   [[nodiscard]] std::uint64_t token_cycle_bytes() const;
   // Bytes that the cache may hold, all partitions together.
   [[nodiscard]] std::uint64_t cache_bytes() const;
@@ -70,7 +78,12 @@ class RunPlan {
   void check_gate() const;
   void batch_sequences();
   void size_experts();
+  void size_allocated_experts();
+  void size_low_precision();
+  void check_on_miss() const;
+  [[nodiscard]] UserError no_future_with_misses(const Section& section) const;
   void size_cache();
+  void count_capacity_in_bytes();
   void check_routing(const RoutingPolicy& routing) const;
   void build_session();
   void build_simulation();
@@ -86,6 +99,11 @@ class RunPlan {
       std::unique_ptr<RoutingPolicy> routing, const Section& section, const CacheOptions& options,
       std::unique_ptr<EvictionPolicy> eviction) const;
   [[nodiscard]] AccessLog accesses_of(const Section& routing) const;
+  [[nodiscard]] std::unique_ptr<ExpertSession> make_mixed_session(
+      std::unique_ptr<RoutingPolicy> routing) const;
+  [[nodiscard]] std::vector<ExpertFormat> expert_formats() const;
+  [[nodiscard]] std::uint64_t layer_sum(const std::vector<std::uint64_t>& values,
+                                        std::size_t layer) const;
   [[nodiscard]] Section named(const std::string& policy, const std::string& pointer) const;
   [[nodiscard]] EvictionContext eviction_context(const FutureAccesses* future) const;
 
@@ -96,6 +114,7 @@ class RunPlan {
   std::size_t k_ = 0;
   CacheOptions cache_options_;
   std::vector<std::uint64_t> expert_bytes_;  // [layers * experts]
+  std::vector<std::uint64_t> low_bytes_;     // likewise, at low precision; empty unless is_mixed()
   bool knows_bytes_ = false;
   std::optional<TaskCosts> costs_;
   std::unique_ptr<AccessLog> future_;  // where a policy looks ahead

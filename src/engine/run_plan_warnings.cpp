@@ -16,7 +16,7 @@ void RunPlan::warn_about_small_cache() {
   const std::size_t visits = global ? trace_.shape().layers : 1;
   std::uint64_t needed = 0;  // of one token in the first partition, in units of the capacity
   for (std::size_t layer = 0; layer < visits; ++layer) {
-    needed += k_ * cache.expert_size[layer * trace_.shape().experts];
+    needed += k_ * layer_sum(cache.expert_size, layer) / trace_.shape().experts;
   }
   if (cache.capacity >= needed) return;
   warnings_.push_back(
@@ -29,6 +29,11 @@ void RunPlan::warn_about_small_cache() {
 
 // Recorded sizes decide what is read; the kernel rate is that of expert_bits.
 void RunPlan::warn_about_recorded_sizes() {
+  if (config_.allocation && trace_.expert_bytes(LayerId{0})) {
+    warnings_.push_back(
+        "the trace records the sizes of its experts, but weights.allocation takes their place");
+  }
+  if (config_.allocation) return;
   if (!config_.model || !config_.device || !trace_.expert_bytes(LayerId{0})) return;
   const double bits = 8.0 * static_cast<double>(expert_bytes_[0]) /
                       static_cast<double>(config_.model->expert_params());

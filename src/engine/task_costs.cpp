@@ -14,7 +14,7 @@ std::uint64_t bytes_of(std::uint64_t params, double bits) {
 }
 
 TaskCosts::TaskCosts(const MoeModel& model, const Device& device, const WeightBits& bits,
-                     const ExecutionOptions& execution)
+                     const ExecutionOptions& execution, std::span<const ExpertFormat> formats)
     : router_bytes_(bytes_of(model.router_params(), bits.dense)),
       shared_bytes_(bytes_of(model.shared_expert_params(), bits.dense)),
       dense_ffn_bytes_(bytes_of(model.dense_ffn_params(), bits.dense)),
@@ -31,7 +31,11 @@ TaskCosts::TaskCosts(const MoeModel& model, const Device& device, const WeightBi
                        bytes_of(model.kv_values_per_token(layer), bits.kv),
                        model.attention_window(layer)});
   }
-  expert_rates_ = rates_for(bits.expert, device, execution);
+  sized_rates_.reserve(formats.size());
+  for (const ExpertFormat& format : formats) {
+    sized_rates_.push_back({format.expert_bytes, rates_for(format.bits, device, execution)});
+  }
+  if (formats.empty()) expert_rates_ = rates_for(bits.expert, device, execution);
   dense_rates_ = rates_for(bits.dense, device, execution);
   router_ = cost(router_bytes_, dense_rates_, 1);
   shared_ = cost(shared_bytes_, dense_rates_, 1);
@@ -103,6 +107,14 @@ std::uint64_t TaskCosts::down_bytes(std::uint64_t expert_bytes) const {
   return expert_bytes / expert_matrices_;
 }
 
+const TaskCosts::Rates& TaskCosts::rates_of_expert(std::uint64_t expert_bytes) const {
+  for (const SizedRates& sized : sized_rates_) {
+    if (sized.expert_bytes == expert_bytes) return sized.rates;
+  }
+  if (!sized_rates_.empty()) throw InvariantError("an expert of a size without a weight format");
+  return expert_rates_;
+}
+
 ComputeCost TaskCosts::expert(TaskKind kind, std::uint64_t expert_bytes,
                               std::uint32_t tokens) const {
   const bool down = kind == TaskKind::kExpertDown;
@@ -111,7 +123,7 @@ ComputeCost TaskCosts::expert(TaskKind kind, std::uint64_t expert_bytes,
   std::uint64_t bytes = expert_bytes;
   if (down) bytes = down_bytes(expert_bytes);
   if (!down && overlap_ == Overlap::kProjection) bytes = expert_bytes - down_bytes(expert_bytes);
-  const ComputeCost result = cost(bytes, expert_rates_, tokens);
+  const ComputeCost result = cost(bytes, rates_of_expert(expert_bytes), tokens);
   if (tokens == 1) known = {expert_bytes, result};
   return result;
 }

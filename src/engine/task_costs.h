@@ -23,6 +23,12 @@ struct WeightBits {
   double kv = 16;
 };
 
+// A weight format, told by the size of the experts that have it.
+struct ExpertFormat {
+  std::uint64_t expert_bytes = 0;
+  double bits = 16;  // per weight; scales need not be included
+};
+
 // Bytes of so many parameters, rounded; at least one byte where there are any.
 std::uint64_t bytes_of(std::uint64_t params, double bits);
 
@@ -45,16 +51,17 @@ struct ComputeCost {
   std::uint64_t bytes = 0;
 };
 
-// The reads of one fetch task.
+// The reads of one fetch task: up to three, of an expert in two parts up to six.
 struct ReadSizes {
-  std::array<std::uint64_t, 3> bytes{};
+  std::array<std::uint64_t, 6> bytes{};
   std::size_t count = 0;
 };
 
 class TaskCosts {
  public:
+  // `formats`: where experts differ, every size that there is; else WeightBits::expert decides.
   TaskCosts(const MoeModel& model, const Device& device, const WeightBits& bits,
-            const ExecutionOptions& execution);
+            const ExecutionOptions& execution, std::span<const ExpertFormat> formats = {});
 
   // Tasks without an expert. `position`: tokens before the first of the pass; `tokens`: tokens of
   // the pass. Fixed cost: the device's overhead per layer, once per layer, with its attention.
@@ -107,6 +114,7 @@ class TaskCosts {
   [[nodiscard]] static std::uint64_t kv_copy_bytes(const LayerBytes& layer,
                                                    std::span<const PassToken> tokens);
   [[nodiscard]] std::uint64_t down_bytes(std::uint64_t expert_bytes) const;
+  [[nodiscard]] const Rates& rates_of_expert(std::uint64_t expert_bytes) const;
 
   std::vector<LayerBytes> layers_;  // [hidden layers]
   std::uint64_t router_bytes_ = 0;
@@ -122,6 +130,11 @@ class TaskCosts {
   double admit_us_per_page_ = 0;
   Rates dense_rates_;
   Rates expert_rates_;
+  struct SizedRates {
+    std::uint64_t expert_bytes = 0;
+    Rates rates;
+  };
+  std::vector<SizedRates> sized_rates_;  // few: one per weight format
   // Of one token: the tasks whose cost does not depend on its position, and the expert sizes met
   // last, because sizes repeat from visit to visit.
   ComputeCost router_;

@@ -93,6 +93,8 @@ void RunMetrics::on_visit(const Pass& pass, LayerId layer, const VisitOutcome& v
     row.misses += token.misses;
     row.experts += token.executed->ids.size();
   }
+  low_precision_ += visit.low_precision;
+  skipped_experts_ += visit.skipped;
 }
 
 void RunMetrics::on_pass(const PassRecord& record) {
@@ -211,11 +213,19 @@ RunResult RunMetrics::result() const {
   result.cache_slots = slots_of(plan_.cache_options());
   result.routing = quality_.result();
   if (plan_.config().schedule.batch.size > 1) result.batch = batch_result(plan_, cache_.accesses);
+  result.low_precision = low_precision_;
+  result.skipped_experts = skipped_experts_;
   result.warnings = plan_.warnings();
   if (result.routing.mean.agreement < 1) {
     result.warnings.push_back(
         "open loop: the recorded logits do not react to the experts that this routing swaps or "
         "drops, so later layers and tokens would differ in truth");
+  }
+  if (result.low_precision > 0) {
+    result.warnings.push_back(
+        "some experts ran at low precision: no proxy of the routing block says what that costs, "
+        "and "
+        "the recorded logits do not react to it");
   }
   result.rows = rows_;
   if (plan_.config().device) {

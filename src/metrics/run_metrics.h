@@ -60,6 +60,8 @@ class RunMetrics final : public RunObserver {
   Duration flash_bound_{};
   std::uint64_t dram_bytes_ = 0;
   std::uint64_t compute_bytes_ = 0;
+  std::uint64_t low_precision_ = 0;
+  std::uint64_t skipped_experts_ = 0;
   CacheCounts cache_;
   CacheCounts prefill_cache_;
   FlashCounts flash_;

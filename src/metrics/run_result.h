@@ -113,6 +113,9 @@ struct RunResult {
   // The same two for what else is known of offline caches.
   std::optional<OfflineHitRates> offline;
   std::optional<OfflineHitRates> offline_executed;
+  // With weights.on_miss: experts that ran at low precision, selected experts that did not run.
+  std::uint64_t low_precision = 0;
+  std::uint64_t skipped_experts = 0;
   std::optional<TimeResult> time;
   std::optional<MemoryResult> memory;
   std::optional<EnergyResult> energy;

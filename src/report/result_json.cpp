@@ -120,8 +120,25 @@ Json proxies_json(const RoutingProxies& proxies) {
           {"kl_bias", or_null(proxies.bias_divergence)}};
 }
 
-Json routing_json(const RoutingQualityResult& routing) {
+// Routed experts at full precision; null where nothing says how large they are.
+Json weights_json(const RunReport& report) {
+  const RunFacts& facts = report.facts;
+  if (!report.result.knows_bytes) return nullptr;
+  Json json;
+  json["expert_bits"] = facts.expert_bits > 0 ? Json(facts.expert_bits) : Json(nullptr);
+  json["expert_bytes"] = {{"min", facts.smallest_expert},
+                          {"mean", facts.expert_mib * static_cast<double>(kMiB)},
+                          {"max", facts.largest_expert}};
+  return json;
+}
+
+Json routing_json(const RunResult& result) {
+  const RoutingQualityResult& routing = result.routing;
   Json json = proxies_json(routing.mean);
+  const std::uint64_t ran = result.cache.accesses;
+  json["low_precision_share"] = ratio(result.low_precision, ran);
+  json["skipped_experts"] = result.skipped_experts;
+  json["skipped_share"] = ratio(result.skipped_experts, ran + result.skipped_experts);
   json["added"] = routing.added;
   json["removed"] = routing.removed;
   json["p95"] = proxies_json(routing.p95);
@@ -212,6 +229,7 @@ Json result_json(const RunReport& report) {
     json["time_ms_per_token"] = nullptr;
     json["critical_path_ms_per_token"] = nullptr;
   }
+  json["weights"] = weights_json(report);
   json["cache"] = cache_json(result);
   json["prefill"] = {
       {"tokens", result.prefill_tokens},
@@ -224,7 +242,7 @@ Json result_json(const RunReport& report) {
   json["flash"] = has_flash ? flash_json(*result.time) : Json(nullptr);
   if (result.time && !result.time->tiers.empty()) json["tiers"] = tiers_json(*result.time);
   json["prefetch"] = prefetch_json(result);
-  json["routing"] = routing_json(result.routing);
+  json["routing"] = routing_json(result);
   json["bounds"] = bounds_json(result);
   json["memory"] = result.memory ? memory_json(*result.memory) : Json(nullptr);
   json["energy"] = nullptr;

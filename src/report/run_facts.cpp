@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <numeric>
 
 #include "report/run_report.h"
@@ -40,6 +41,12 @@ RunFacts describe_run(const RunPlan& plan) {
   const std::uint64_t all = std::accumulate(bytes.begin(), bytes.end(), std::uint64_t{0});
   facts.expert_mib = to_mib(all) / static_cast<double>(bytes.size());
   facts.expert_bits = trace.expert_bytes(LayerId{0}) ? 0 : config.bits.expert;
+  if (config.allocation) {
+    facts.allocated = true;
+    facts.expert_bits = config.allocation->mean_bits() + config.allocation->overhead_bits;
+  }
+  facts.smallest_expert = *std::min_element(bytes.begin(), bytes.end());
+  facts.largest_expert = *std::max_element(bytes.begin(), bytes.end());
   facts.layers = trace.shape().layers;
   facts.experts = trace.shape().experts;
   facts.k = plan.k();

@@ -30,6 +30,11 @@ struct RunFacts {
   double cache_mib = 0;  // 0 when unknown
   double all_experts_mib = 0;
   double cached_fraction = 0;  // of the routed experts, by bytes or by number
+  // Bytes of the smallest and the largest expert, 0 when unknown; true where each has bits of its
+  // own (weights.allocation) and expert_bits is their mean, scales included.
+  std::uint64_t smallest_expert = 0;
+  std::uint64_t largest_expert = 0;
+  bool allocated = false;
 };
 
 RunFacts describe_run(const RunPlan& plan);

@@ -61,13 +61,9 @@ class Summary {
     }
     if (!facts_.trace_provenance.empty()) line("", shortened(facts_.trace_provenance));
     if (!facts_.model.empty()) {
-      const std::string size =
-          facts_.expert_bits > 0
-              ? fmt::format("{:.2f} MiB an expert at {} bits", facts_.expert_mib,
-                            facts_.expert_bits)
-              : fmt::format("{:.2f} MiB an expert as recorded", facts_.expert_mib);
-      line("assumed", fmt::format("sizes of {}: {} MoE layers x {} experts, k = {}, {}",
-                                  facts_.model, facts_.layers, facts_.experts, facts_.k, size));
+      line("assumed",
+           fmt::format("sizes of {}: {} MoE layers x {} experts, k = {}, {}", facts_.model,
+                       facts_.layers, facts_.experts, facts_.k, expert_size()));
     }
     if (!facts_.device.empty()) {
       line("", fmt::format("the device as described: {}", facts_.device_tags));
@@ -104,6 +100,18 @@ class Summary {
     line("scheduler",
          fmt::format("{} distinct experts of the model's own routing, {} as the sequences stand",
                      batch.scheduler->objective_after, batch.scheduler->objective_before));
+  }
+
+  [[nodiscard]] std::string expert_size() const {
+    if (facts_.allocated) {
+      return fmt::format("{:.2f} MiB an expert on average ({:.2f} to {:.2f}), {:.2f} bits",
+                         facts_.expert_mib, to_mib(facts_.smallest_expert),
+                         to_mib(facts_.largest_expert), facts_.expert_bits);
+    }
+    if (facts_.expert_bits > 0) {
+      return fmt::format("{:.2f} MiB an expert at {} bits", facts_.expert_mib, facts_.expert_bits);
+    }
+    return fmt::format("{:.2f} MiB an expert as recorded", facts_.expert_mib);
   }
 
   // One line's worth; the whole stands in the trace (sim trace inspect).
@@ -228,6 +236,14 @@ class Summary {
     line("experts",
          fmt::format("{:.2f} per token and layer; {:.2f} % of the model's own choice ran",
                      mean.experts, 100 * mean.agreement));
+    if (result_.low_precision + result_.skipped_experts > 0) {
+      const auto ran = static_cast<double>(result_.cache.accesses);
+      const auto skipped = static_cast<double>(result_.skipped_experts);
+      line("on a miss", fmt::format("{:.2f} % of the experts ran at low precision; {:.2f} % of "
+                                    "those selected did not run",
+                                    100 * static_cast<double>(result_.low_precision) / ran,
+                                    100 * skipped / (ran + skipped)));
+    }
     if (mean.dropped_mass) {
       line("dropped mass",
            fmt::format("{:.3f} % of the router's weight went to experts that did not run",
