@@ -48,11 +48,11 @@ INTRODUCTION = f"""\
 Every policy that a configuration can name, as the program describes it; `sim list routing` prints the same. This page is
 written by `{COMMAND}`, and a test fails when it is stale.
 
-In ranges k is the number of experts that the model's own routing takes, E that of the experts of a layer. A default of `null`
-stands for "not given", and the text says what that means. A source of "own" marks what this project chose itself; "the
-reference" means the definitions and worked numbers behind the fixtures of [tests/golden](../tests/golden/README.md). What
-policies come to on one trace is in [policy_study.md](policy_study.md), how to write another in
-[adding_a_policy.md](adding_a_policy.md).
+In ranges k is the number of experts that the model's own routing takes, E that of the experts of a layer, L that of the MoE
+layers. A default of `null` stands for "not given", and the text says what that means. A source of "own" marks what this project
+chose itself; "the reference" means the definitions and worked numbers behind the fixtures of
+[tests/golden](../tests/golden/README.md). What policies come to on one trace is in [policy_study.md](policy_study.md), how to
+write another in [adding_a_policy.md](adding_a_policy.md).
 """
 
 SPECIAL = re.compile(r"([\\`*_\[\]<>|~&])")

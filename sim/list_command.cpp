@@ -108,15 +108,15 @@ void print_text(const std::vector<Listed>& things) {
     if (!thing.source.empty()) std::cout << separator;
     separator = "\n";
     std::cout << fmt::format("{:<22} {}\n", thing.name, thing.description);
-    if (!thing.source.empty()) std::cout << fmt::format("    {:<18} {}\n", "source", thing.source);
+    if (!thing.source.empty()) std::cout << fmt::format("    {:<22} {}\n", "source", thing.source);
     if (!thing.neutral.is_null()) {
-      std::cout << fmt::format("    {:<18} {}\n", "neutral setting",
+      std::cout << fmt::format("    {:<22} {}\n", "neutral setting",
                                thing.neutral.at("text").get<std::string>());
     }
     for (const Parameter& parameter : thing.parameters) {
-      std::cout << fmt::format("    {:<18} {}\n", parameter.name, parameter.text);
-      std::cout << fmt::format("    {:<18} {}\n", "", value_text(parameter));
-      std::cout << fmt::format("    {:<18} source: {}\n", "", parameter.source);
+      std::cout << fmt::format("    {:<22} {}\n", parameter.name, parameter.text);
+      std::cout << fmt::format("    {:<22} {}\n", "", value_text(parameter));
+      std::cout << fmt::format("    {:<22} source: {}\n", "", parameter.source);
     }
   }
 }

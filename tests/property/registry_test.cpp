@@ -80,7 +80,7 @@ struct End {
   bool closed = true;
 };
 struct Range {
-  std::optional<End> low;  // nothing where the end is not a number, k or E
+  std::optional<End> low;  // nothing where the end is not a number, k, E or L
   std::optional<End> high;
 };
 
@@ -88,6 +88,7 @@ std::optional<End> parsed_end(const std::string& text, bool closed) {
   if (text == "k") return End{static_cast<double>(kNative), closed};
   if (text == "k - 1") return End{static_cast<double>(kNative - 1), closed};
   if (text == "E") return End{static_cast<double>(kShape.experts), closed};
+  if (text == "L") return End{static_cast<double>(kShape.layers), closed};
   static const std::regex kNumber(R"(-?[0-9]+(\.[0-9]+)?(e-?[0-9]+)?)");
   if (!std::regex_match(text, kNumber)) return std::nullopt;
   return End{std::stod(text), closed};

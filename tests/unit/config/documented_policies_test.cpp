@@ -45,10 +45,13 @@ TEST_SUITE("config/documented_policies") {
         Section(Json{{"policy", "same_ids"}}, "run.json", "/prefetch"), context);
     const std::vector<ExpertId> executed = expert_ids({4, 1});
     std::vector<ExpertKey> wanted;
-    prefetcher->predict({0, 0, LayerId{0}, executed}, wanted);
+    PrefetchQuery query;
+    query.executed = executed;
+    prefetcher->predict(query, wanted);
     CHECK(wanted == std::vector<ExpertKey>{ExpertKey{10}, ExpertKey{7}});
     wanted.clear();
-    prefetcher->predict({0, 1, LayerId{1}, executed}, wanted);
+    query.layer = LayerId{1};
+    prefetcher->predict(query, wanted);
     CHECK(wanted.empty());
   }
 }
