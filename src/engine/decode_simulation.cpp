@@ -1,6 +1,7 @@
 #include "engine/decode_simulation.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "core/errors.h"
 #include "engine/critical_path.h"
@@ -31,15 +32,29 @@ TokenGraphOptions graph_options(const SimulationParts& parts, std::size_t slots)
   return {slots, parts.execution.overlap};
 }
 
-// Jobs and reads of one pass, and what speculation may have under way beside it: every expert once,
-// with three reads and an admission. Few without speculation, so that they stay in cache.
+// Experts that may be read ahead at one moment.
+std::uint64_t most_read_at_once(const SimulationParts& parts) {
+  const RoutingShape shape = parts.session->shape();
+  std::uint64_t smallest = std::numeric_limits<std::uint64_t>::max();
+  for (std::size_t key = 0; key < shape.layers * shape.experts; ++key) {
+    smallest = std::min(smallest, parts.session->expert_bytes(static_cast<ExpertKey>(key)));
+  }
+  return std::min<std::uint64_t>(
+      {shape.layers * shape.experts, parts.prefetcher->distance() * shape.experts,
+       parts.prefetcher->max_outstanding_bytes() / std::max<std::uint64_t>(smallest, 1)});
+}
+
+// Jobs and reads of one pass, and what speculation may begin beside it: as much as may be under way
+// after each layer, and one expert for each that has been computed, with three reads and an
+// admission each. Few without speculation, so that they stay in cache.
 std::size_t record_capacity(const SimulationParts& parts) {
   const RoutingShape shape = parts.session->shape();
   const bool has_prefill = parts.schedule->prefill_tokens > 0;
   const std::size_t slots = has_prefill ? shape.experts : parts.session->routing().max_experts();
   const std::size_t pass = shape.layers * (3 * slots + 4) + 2 * parts.model->num_hidden_layers + 64;
   if (!parts.prefetcher->active()) return pass;
-  return pass + 4 * shape.layers * shape.experts + 2 * parts.execution.lanes;
+  const std::size_t ahead = (shape.layers + 2) * (most_read_at_once(parts) + slots);
+  return pass + 4 * std::max(ahead, shape.layers * shape.experts) + 2 * parts.execution.lanes;
 }
 
 FlashPathOptions flash_options(const SimulationParts& parts) {
@@ -59,6 +74,7 @@ DecodeSimulation::DecodeSimulation(const SimulationParts& parts)
       compute_(queue_, bus_, record_capacity(parts)),
       flash_(parts.device->flash, parts.device->dram.dma_factor, flash_options(parts), queue_,
              bus_),
+      forecast_(*parts.prefetcher, shape_),
       speculative_transfer_(shape_.layers * shape_.experts, kNoId) {
   std::size_t tasks = token_graph_.size();
   if (parts.schedule->prefill_tokens > 0) {
@@ -72,7 +88,6 @@ DecodeSimulation::DecodeSimulation(const SimulationParts& parts)
   dependency_finish_.resize(tasks);
   ready_.reserve(tasks);
   slots_.reserve(shape_.experts);
-  wanted_.reserve(shape_.layers * shape_.experts);
   executed_.reserve(shape_.experts);
 }
 
@@ -95,6 +110,7 @@ void DecodeSimulation::run_pass(const Pass& pass) {
   const TimePoint start = queue_.now();
   causes_[0] = {};
   ready_.push_back(0);
+  if (forecast_.active()) begin_forecast(pass);
   start_ready_tasks();
   run_events(queue_, *this, [this] { return pass_done_; });
   if (!pass_done_) throw InvariantError("a pass came to a halt before its end");
@@ -307,19 +323,24 @@ void DecodeSimulation::finish_jobs(const ComputeAgent::Ended& ended) {
 
 void DecodeSimulation::finish_job(std::uint32_t id) {
   const JobRecord& job = compute_.job(id);
-  if (job.task == kNoId) return;
   const CauseRef ref{CauseRef::Kind::kJob, id};
+  if (job.task == kNoId) {
+    if (job.path_part == PathPart::kPredictor) read_ahead(ref);
+    return;
+  }
   const TaskKind kind = job.span.kind;
-  const auto layer = static_cast<LayerId>(graph_->task(job.task).layer);
-  if (kind == TaskKind::kRouter) decide_experts(layer);
-  complete(job.task, ref, job.span.fixed + job.nominal);
+  const std::uint32_t task = job.task;
+  if (kind == TaskKind::kRouter) decide_experts(static_cast<LayerId>(graph_->task(task).layer));
+  complete(task, ref, job.span.fixed + job.nominal);
   if (kind == TaskKind::kHead) {
     last_job_ = id;
     pass_done_ = true;
-  } else if (kind == TaskKind::kRouter && parts_.prefetcher->active() &&
-             pass_->phase == Phase::kDecode) {
-    while (ready_first_ < ready_.size()) start_task(ready_[ready_first_++]);
-    predict(layer, ref);
+  } else if (forecast_.active() && pass_->phase == Phase::kDecode) {
+    if (kind == TaskKind::kRouter && !executed_.empty()) {
+      predict(ref);
+    } else {
+      computed(kind, task, ref);
+    }
   }
 }
 
@@ -346,8 +367,7 @@ void DecodeSimulation::finish_transfer(std::uint32_t id) {
 void DecodeSimulation::decide_experts(LayerId layer) {
   ExpertSession& session = *parts_.session;
   const bool is_union = pass_->phase == Phase::kPrefill;
-  const VisitOutcome visit =
-      is_union ? session.prefill(*pass_, layer) : session.decode(*pass_, layer);
+  VisitOutcome visit = is_union ? session.prefill(*pass_, layer) : session.decode(*pass_, layer);
   slots_.clear();
   executed_.clear();
   for (std::size_t i = 0; i < visit.accesses.size(); ++i) {
@@ -358,16 +378,27 @@ void DecodeSimulation::decide_experts(LayerId layer) {
     executed_.push_back(access.expert);
   }
   record_.experts += visit.accesses.size();
-  last_event_ = visit.event;
+  if (forecast_.active() && !is_union && visit.visited) {
+    visit.predicted = forecast_.named_for(visit.event);
+    forecast_.after_visit(pass_->first, layer, visit.event, executed_);
+  }
   if (observer_ != nullptr && visit.visited)
     observer_->on_visit(*pass_, layer, visit, queue_.now());
 }
 
-void DecodeSimulation::predict(LayerId layer, CauseRef cause) {
-  if (executed_.empty()) return;
-  Prefetcher& prefetcher = *parts_.prefetcher;
-  if (prefetcher.predictor_bytes() > 0) {
-    const ComputeCost cost = parts_.costs->predictor(prefetcher.predictor_bytes());
+void DecodeSimulation::begin_forecast(const Pass& pass) {
+  if (pass.starts_sequence) forecast_.begin_sequence();
+  if (pass.phase != Phase::kDecode) return;
+  if (forecast_.at_token_start(pass.first, parts_.session->cache().events())) predict({});
+}
+
+// The predictor runs before the experts of the visit, so that its reads begin early; they begin
+// when it has ended, and demand reads are queued before them.
+void DecodeSimulation::predict(CauseRef cause) {
+  forecast_.ask(1);  // judged, whether anything may be read or not
+  const std::uint64_t bytes = forecast_.predictor_bytes();
+  if (bytes > 0) {
+    const ComputeCost cost = parts_.costs->predictor(bytes);
     record_.compute_bytes += cost.bytes;
     JobRecord& job = compute_.submit();
     job.path_part = PathPart::kPredictor;
@@ -377,19 +408,39 @@ void DecodeSimulation::predict(LayerId layer, CauseRef cause) {
     job.rate = cost.rate;
     job.cause = cause;
   }
-  wanted_.clear();
-  prefetcher.predict({pass_->first, last_event_, layer, executed_}, wanted_);
-  for (const ExpertKey key : wanted_) {
-    const std::uint64_t bytes = parts_.session->expert_bytes(key);
-    if (speculative_bytes_ + bytes > prefetcher.max_outstanding_bytes()) break;
-    // An earlier read of it may be under way though the cache has let it go since.
-    const bool under_way = speculative_transfer_[index(key)] != kNoId;
-    if (under_way || !parts_.session->begin_read(key)) continue;
-    speculative_bytes_ += bytes;
-    const ReadSizes reads = parts_.costs->all_reads(bytes);
-    record_.flash_bound += flash_.device_time(reads);
-    speculative_transfer_[index(key)] = flash_.begin(key, reads, true, cause);
+  while (ready_first_ < ready_.size()) start_task(ready_[ready_first_++]);
+  if (bytes == 0) read_ahead(cause);
+}
+
+// Reads what the predictor names, nearest visit first, until no more may be outstanding.
+void DecodeSimulation::read_ahead(CauseRef cause) {
+  const std::uint32_t distance = forecast_.distance();
+  for (std::uint32_t ahead = 1; ahead <= distance; ++ahead) {
+    for (const ExpertKey key : forecast_.ask(ahead)) {
+      if (!begin_speculative(key, cause)) return;
+    }
   }
+}
+
+// False where the cap on outstanding bytes is reached.
+bool DecodeSimulation::begin_speculative(ExpertKey key, CauseRef cause) {
+  const std::uint64_t bytes = parts_.session->expert_bytes(key);
+  if (speculative_bytes_ + bytes > parts_.prefetcher->max_outstanding_bytes()) return false;
+  // An earlier read of it may be under way though the cache has let it go since.
+  const bool under_way = speculative_transfer_[index(key)] != kNoId;
+  if (under_way || !parts_.session->begin_read(key)) return true;
+  speculative_bytes_ += bytes;
+  const ReadSizes reads = parts_.costs->all_reads(bytes);
+  record_.flash_bound += flash_.device_time(reads);
+  speculative_transfer_[index(key)] = flash_.begin(key, reads, true, cause);
+  return true;
+}
+
+// An expert has been computed: an eviction policy may give its slot up at once.
+void DecodeSimulation::computed(TaskKind kind, std::uint32_t task, CauseRef cause) {
+  const bool halves = parts_.execution.overlap == Overlap::kProjection;
+  if (kind != (halves ? TaskKind::kExpertDown : TaskKind::kExpert)) return;
+  if (parts_.session->compute_done(slot_of(graph_->task(task))->key)) read_ahead(cause);
 }
 
 }  // namespace moesim

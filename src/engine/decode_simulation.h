@@ -13,6 +13,7 @@
 #include "engine/event_queue.h"
 #include "engine/expert_session.h"
 #include "engine/flash_path.h"
+#include "engine/forecast.h"
 #include "engine/memory_bus.h"
 #include "engine/run_observer.h"
 #include "engine/sim_event.h"
@@ -80,7 +81,11 @@ class DecodeSimulation {
   void submit_admission(std::uint32_t task, ExpertKey key, bool speculative, CauseRef cause);
   void start_fetch(std::uint32_t id, const Slot& slot);
   void decide_experts(LayerId layer);
-  void predict(LayerId layer, CauseRef cause);
+  void begin_forecast(const Pass& pass);
+  void predict(CauseRef cause);
+  void read_ahead(CauseRef cause);
+  bool begin_speculative(ExpertKey key, CauseRef cause);
+  void computed(TaskKind kind, std::uint32_t task, CauseRef cause);
   [[nodiscard]] const Slot* slot_of(const Task& task) const;
 
   SimulationParts parts_;
@@ -107,11 +112,10 @@ class DecodeSimulation {
   PassRecord record_;
 
   // Speculation.
+  Forecast forecast_;
   std::vector<std::uint32_t> speculative_transfer_;  // [layers * experts] or kNoId
   std::uint64_t speculative_bytes_ = 0;              // outstanding
-  std::vector<ExpertKey> wanted_;
   std::vector<ExpertId> executed_;
-  std::uint32_t last_event_ = 0;
   CacheCounts counted_;
   FlashCounts flash_counted_;
   PrefetchCounts prefetch_counted_;

@@ -100,7 +100,7 @@ VisitOutcome ExpertSession::route(const Pass& pass, LayerId layer) {
   const EventOutcome outcome = parts_.cache->visit(decoded_tokens_, layer, by_weight_);
   accounting_.count(decoded_tokens_, layer, outcome);
   judge_speculation(layer, outcome);
-  return {true, outcome.accesses, outcome.evicted, outcome.number, &gate_, &chosen_};
+  return {true, outcome.accesses, outcome.evicted, outcome.number, &gate_, &chosen_, {}};
 }
 
 bool ExpertSession::begin_read(ExpertKey key) {
@@ -123,9 +123,11 @@ void ExpertSession::judge_speculation(LayerId layer, const EventOutcome& outcome
     switch (access.kind) {
       case AccessKind::kHit:
         ++prefetched_.useful;
+        prefetched_.useful_bytes += parts_.expert_bytes[key];
         break;
       case AccessKind::kLate:
         ++prefetched_.late;
+        prefetched_.late_bytes += parts_.expert_bytes[key];
         break;
       case AccessKind::kMiss:  // it had to leave before its turn in this very visit
         prefetched_.wasted_bytes += parts_.expert_bytes[key];

@@ -217,7 +217,12 @@ EvictionContext RunPlan::eviction_context(const FutureAccesses* future) const {
                                  [&](std::uint64_t size) { return size == sizes.front(); });
   const std::size_t partitions =
       cache_options_.scope == CacheScope::kGlobal ? 1 : trace_.shape().layers;
-  return {trace_.shape(), partitions, equal, config_.seed, future};
+  const std::uint64_t mean =
+      std::max<std::uint64_t>(std::accumulate(sizes.begin(), sizes.end(), std::uint64_t{0}) /
+                                  std::max<std::size_t>(sizes.size(), 1),
+                              1);
+  return {
+      trace_.shape(), partitions, equal, config_.seed, future, cache_options_.capacity / mean, k_};
 }
 
 std::unique_ptr<EvictionPolicy> RunPlan::make_eviction(const Section& section,
@@ -262,12 +267,23 @@ CacheCounts RunPlan::replay_belady(const AccessLog& log) const {
                          make_eviction(named("belady", "/cache/eviction"), &log.accesses()));
 }
 
+PrefetchContext RunPlan::prefetch_context(const FutureAccesses* future) const {
+  PrefetchContext context{trace_.shape(), k_, &trace_, future, config_.seed, gate_, 0, 0};
+  if (config_.model) {
+    context.router_bytes = bytes_of(config_.model->router_params(), config_.bits.dense);
+  }
+  const auto first = std::find_if(schedule_.passes.begin(), schedule_.passes.end(),
+                                  [](const Pass& pass) { return pass.measured; });
+  context.first_measured = first->first;  // make_schedule() refuses a run without one
+  return context;
+}
+
 void RunPlan::build_session() {
   auto routing = make_routing(config_.routing);
   const FutureAccesses nothing = empty_future(trace_.shape());
   const auto eviction_probe = make_eviction(config_.eviction, &nothing);
-  const PrefetchContext probe{trace_.shape(), k_, &trace_, &nothing, config_.seed};
-  const auto prefetch_probe = Registry<Prefetcher>::instance().make(config_.prefetch, probe);
+  prefetcher_ = Registry<Prefetcher>::instance().make(config_.prefetch, prefetch_context(&nothing));
+  const bool prefetch_looks_ahead = prefetcher_->looks_ahead();
   const auto need_future = [&](const Section& section) {
     if (!routing->looks_at_residency()) return;
     throw config_.error(
@@ -278,15 +294,16 @@ void RunPlan::build_session() {
                     config_.routing.json().at("policy").get<std::string>()));
   };
   if (eviction_probe->looks_ahead()) need_future(config_.eviction);
-  if (prefetch_probe->looks_ahead()) need_future(config_.prefetch);
-  if (eviction_probe->looks_ahead() || prefetch_probe->looks_ahead()) {
+  if (prefetch_looks_ahead) need_future(config_.prefetch);
+  if (eviction_probe->looks_ahead() || prefetch_looks_ahead) {
     future_ = std::make_unique<AccessLog>(accesses_of(make_routing(config_.routing)));
   }
   const FutureAccesses* future = future_ ? &future_->accesses() : nullptr;
   auto eviction = make_eviction(config_.eviction, future);
   if (!eviction->caveat().empty()) warnings_.push_back(eviction->caveat());
-  const PrefetchContext context{trace_.shape(), k_, &trace_, future, config_.seed};
-  prefetcher_ = Registry<Prefetcher>::instance().make(config_.prefetch, context);
+  if (prefetch_looks_ahead) {
+    prefetcher_ = Registry<Prefetcher>::instance().make(config_.prefetch, prefetch_context(future));
+  }
   if (prefetcher_->active() && !config_.device) {
     throw config_.error("/prefetch/policy",
                         "expected none, because without a device there is no "

@@ -45,14 +45,17 @@ RunMetrics::RunMetrics(RunPlan& plan, bool keep_rows)
     : plan_(plan),
       keep_rows_(keep_rows),
       quality_(plan.trace().shape(), plan.k(), plan.session().routing().max_experts(),
-               plan.schedule().measured_tokens * plan.trace().shape().layers, false) {
+               plan.schedule().measured_tokens * plan.trace().shape().layers, false),
+      prediction_(plan.trace().shape()) {
   walls_.reserve(plan.schedule().measured_tokens);
   if (keep_rows) rows_.reserve(plan.schedule().measured_tokens);
 }
 
 void RunMetrics::on_visit(const Pass& pass, LayerId layer, const VisitOutcome& visit,
                           TimePoint /*at*/) {
-  if (pass.measured) quality_.add(layer, *visit.gate, *visit.executed);
+  if (!pass.measured) return;
+  quality_.add(layer, *visit.gate, *visit.executed);
+  prediction_.add(layer, visit.accesses, visit.predicted);
 }
 
 void RunMetrics::on_pass(const PassRecord& record) {
@@ -113,6 +116,7 @@ RunResult RunMetrics::result() const {
   result.cache = cache_;
   result.prefill = prefill_cache_;
   result.prefetch = prefetch_;
+  result.prediction = prediction_.result();
   result.token_cycle_bytes = plan_.token_cycle_bytes();
   result.routing = quality_.result();
   result.warnings = plan_.warnings();

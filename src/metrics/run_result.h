@@ -10,6 +10,7 @@
 
 #include "cache/cache_accounting.h"
 #include "engine/run_observer.h"
+#include "metrics/prediction_quality.h"
 #include "metrics/routing_quality.h"
 
 namespace moesim {
@@ -76,6 +77,7 @@ struct RunResult {
   CacheCounts cache;    // measured
   CacheCounts prefill;  // of the prefill passes
   PrefetchCounts prefetch;
+  PredictionResult prediction;
   std::uint64_t token_cycle_bytes = 0;
   RoutingQualityResult routing;
   std::optional<double> belady_hit_rate;           // of the native selections

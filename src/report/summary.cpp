@@ -176,6 +176,12 @@ class Summary {
                "{:.1f} MiB per token from flash; one token would read {:.0f} MiB without a cache",
                to_mib(bytes) / tokens, to_mib(result_.token_cycle_bytes)));
     }
+    if (result_.prediction.named > 0) {
+      line("prediction",
+           fmt::format("{:.1f} % of the experts that ran were named the visit before, "
+                       "{:.1f} % of those named ran",
+                       100 * result_.prediction.recall, 100 * result_.prediction.precision));
+    }
     if (result_.prefetch.issued > 0) {
       const PrefetchCounts& p = result_.prefetch;
       line("prefetch", fmt::format("{} reads ahead: {} useful, {} late, {:.1f} MiB wasted",

@@ -1,0 +1,71 @@
+#include "engine/forecast.h"
+
+#include <algorithm>
+
+#include "core/errors.h"
+
+namespace moesim {
+
+Forecast::Forecast(Prefetcher& prefetcher, const RoutingShape& shape)
+    : prefetcher_(prefetcher), shape_(shape) {
+  named_.reserve(shape.experts);
+  kept_.reserve(2 * shape.experts);
+}
+
+void Forecast::after_visit(std::uint32_t token, LayerId layer, std::uint32_t event,
+                           std::span<const ExpertId> executed) {
+  prefetcher_.observe(layer, executed);
+  token_ = token;
+  layer_ = layer;
+  executed_ = executed;
+  next_event_ = event + 1;
+  next_layer_ = index(layer) + 1;
+}
+
+bool Forecast::at_token_start(std::uint32_t token, std::uint32_t event) {
+  if (!prefetcher_.predicts_at_token_start()) return false;
+  token_ = token;
+  layer_ = LayerId{0};
+  executed_ = {};
+  next_event_ = event;
+  next_layer_ = 0;
+  return true;
+}
+
+PrefetchQuery Forecast::query(std::uint32_t ahead) const {
+  const std::size_t layer = next_layer_ + ahead - 1;
+  return {token_,
+          layer_,
+          executed_,
+          ahead,
+          static_cast<LayerId>(layer % shape_.layers),
+          next_event_ + ahead - 1,
+          layer >= shape_.layers};
+}
+
+std::span<const ExpertKey> Forecast::ask(std::uint32_t ahead) {
+  named_.clear();
+  prefetcher_.predict(query(ahead), named_);
+  for (const ExpertKey key : named_) {
+    if (index(key) >= shape_.layers * shape_.experts) {
+      throw InvariantError("a predictor names an expert that does not exist");
+    }
+  }
+  if (ahead == 1) keep_next();
+  return named_;
+}
+
+void Forecast::keep_next() {
+  if (kept_event_ != next_event_) kept_.clear();
+  kept_event_ = next_event_;
+  for (const ExpertKey key : named_) {
+    if (std::find(kept_.begin(), kept_.end(), key) == kept_.end()) kept_.push_back(key);
+  }
+}
+
+std::span<const ExpertKey> Forecast::named_for(std::uint32_t event) const {
+  if (event != kept_event_) return {};
+  return kept_;
+}
+
+}  // namespace moesim
