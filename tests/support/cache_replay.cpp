@@ -41,6 +41,7 @@ ExpertCache make_cache(CacheOptions options, const Json& policy, const FutureAcc
   context.equal_sizes = std::count(sizes.begin(), sizes.end(), sizes.front()) ==
                         static_cast<std::ptrdiff_t>(sizes.size());
   context.future = future;
+  context.slots = options.capacity;
   return {std::move(options), make_eviction(policy, context)};
 }
 
