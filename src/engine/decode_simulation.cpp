@@ -135,6 +135,7 @@ void DecodeSimulation::report(const Pass& pass, TimePoint start) {
 }
 
 void DecodeSimulation::drain() {
+  pass_done_ = false;   // else the admissions that are left would not start one after the other
   start_ready_tasks();  // jobs that were waiting when the last pass ended
   run_events(queue_, *this, [] { return false; });
   if (!flash_.idle() || !compute_.idle()) {

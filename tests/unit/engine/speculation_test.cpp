@@ -233,11 +233,11 @@ TEST_SUITE("engine/speculation") {
     Scenario scenario(20, 3);
     scenario.config["prefetch"] = {{"policy", "previous_token"}};
     scenario.config["cache"] = {{"capacity_experts", 0}};
-    CHECK(contains(user_error_of([&] { scenario.plan(); }),
+    CHECK(contains(user_error_of([&] { static_cast<void>(scenario.plan()); }),
                    "/prefetch/policy: expected none, because a cache of capacity 0"));
     scenario.config["cache"] = {{"capacity_experts", 8}};
     scenario.config["device"] = nullptr;
-    CHECK(contains(user_error_of([&] { scenario.plan(); }),
+    CHECK(contains(user_error_of([&] { static_cast<void>(scenario.plan()); }),
                    "/prefetch/policy: expected none, because without a device"));
   }
 }
