@@ -405,6 +405,9 @@ void DecodeSimulation::predict(CauseRef cause) {
     job.path_part = PathPart::kPredictor;
     job.span.kind = TaskKind::kRouter;
     job.span.part = TimePart::kPredictor;
+    const bool at_start = slots_.empty();
+    job.span.hidden_layer = static_cast<std::uint16_t>(
+        at_start ? 0 : parts_.model->moe_layers[index(layer_of(slots_[0].key, shape_.experts))]);
     job.nominal = cost.nominal;
     job.rate = cost.rate;
     job.cause = cause;

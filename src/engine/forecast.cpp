@@ -7,7 +7,7 @@
 namespace moesim {
 
 Forecast::Forecast(Prefetcher& prefetcher, const RoutingShape& shape)
-    : prefetcher_(prefetcher), shape_(shape) {
+    : prefetcher_(prefetcher), shape_(shape), active_(prefetcher.active()) {
   named_.reserve(shape.experts);
   kept_.reserve(2 * shape.experts);
 }

@@ -15,7 +15,7 @@ class Forecast {
  public:
   Forecast(Prefetcher& prefetcher, const RoutingShape& shape);
 
-  [[nodiscard]] bool active() const { return prefetcher_.active(); }
+  [[nodiscard]] bool active() const { return active_; }
   [[nodiscard]] std::uint32_t distance() const { return prefetcher_.distance(); }
   void begin_sequence() { prefetcher_.begin_sequence(); }
 
@@ -42,6 +42,7 @@ class Forecast {
 
   Prefetcher& prefetcher_;
   RoutingShape shape_;
+  bool active_;
   std::uint32_t token_ = 0;
   LayerId layer_{};
   std::span<const ExpertId> executed_;

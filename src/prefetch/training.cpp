@@ -35,7 +35,7 @@ TrainingPart read_training(Section& config, const PrefetchContext& context) {
   } else if (config.has("train_fraction")) {
     // The slack undoes the error of a decimal fraction in binary: 0.7 of 1440 is 1008.
     part.tokens = static_cast<std::size_t>(std::floor(
-        config.number("train_fraction", kUnitInterval) * static_cast<double>(all) + 1e-6));
+        config.number("train_fraction", {0.0, 1.0, true}) * static_cast<double>(all) + 1e-6));
   } else {
     part.tokens = static_cast<std::size_t>(
         std::lower_bound(part.rows.begin(), part.rows.end(), context.first_measured) -

@@ -27,7 +27,7 @@ inline Parameter train_fraction_parameter(const std::string& otherwise) {
           nullptr,
           "share of the trace's decoded tokens, from the first on, to train on; null: " + otherwise,
           "number",
-          "[0, 1]",
+          "(0, 1]",
           "own"};
 }
 inline Parameter train_tokens_parameter() {

@@ -131,6 +131,10 @@ TEST_SUITE("engine/speculation") {
     REQUIRE(ahead != run.reads.end());
     // 100 MiB take 5 ms, longer than the three demand reads.
     CHECK(ahead->lane_start == predicted->end);
+    CHECK(predicted->hidden_layer == 0);
+    CHECK(std::count_if(run.jobs.begin(), run.jobs.end(), [](const JobSpan& job) {
+            return job.part == TimePart::kPredictor && job.hidden_layer == 3;
+          }) == 2);
     CHECK(run.reads[0].lane_start == predicted->start);
   }
 

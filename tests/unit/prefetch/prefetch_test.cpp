@@ -343,6 +343,8 @@ TEST_SUITE("prefetch") {
       CHECK(contains(
           error_of({{"policy", policy}, {"train_fraction", 1}, {"train_tokens", 1}}, context),
           "/prefetch/train_tokens: expected one of train_fraction and train_tokens, got both"));
+      CHECK(contains(error_of({{"policy", policy}, {"train_fraction", 0}}, context),
+                     "/prefetch/train_fraction: expected a number"));
       CHECK(contains(error_of({{"policy", policy}, {"train_tokens", 3}}, context),
                      "/prefetch/train_tokens: expected an integer in [1, 2], got 3"));
     }
