@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <utility>
 
 #include "core/errors.h"
@@ -12,6 +13,8 @@ namespace {
 // What an access is, by the residency before it.
 constexpr std::array<AccessKind, 3> kKindOf = {AccessKind::kMiss, AccessKind::kLate,
                                                AccessKind::kHit};
+// The stamp of a member that has been computed: of no event, but not cold either.
+constexpr std::uint32_t kGivenUp = std::numeric_limits<std::uint32_t>::max();
 static_assert(static_cast<int>(Residency::kInFlight) == 1 &&
               static_cast<int>(Residency::kResident) == 2);
 
@@ -247,6 +250,9 @@ bool ExpertCache::begin_read(ExpertKey key, std::span<const ExpertKey>& evicted)
   Partition& partition = partitions_[event.partition()];
   const std::uint64_t size = options_.expert_size[index(key)];
   if (partition.in_flight + partition.members + size > options_.capacity) return false;
+  if (partition.used + size > options_.capacity && !policy_->makes_room_for(key, event)) {
+    return false;
+  }
   policy_->before_insert(key, event);
   partition.was_full = partition.was_full || partition.used + size > options_.capacity;
   while (partition.used + size > options_.capacity) {
@@ -260,6 +266,15 @@ bool ExpertCache::begin_read(ExpertKey key, std::span<const ExpertKey>& evicted)
   partition.used += size;
   partition.in_flight += size;
   evicted = evicted_;
+  return true;
+}
+
+bool ExpertCache::compute_done(ExpertKey key) {
+  const CacheEvent event = speculative_event(key);
+  const bool held = states_[index(key)] == Residency::kResident;
+  if (!held || !event.is_member(key) || !policy_->on_computed(key)) return false;
+  stamps_[index(key)] = kGivenUp;
+  partitions_[event.partition()].members -= options_.expert_size[index(key)];
   return true;
 }
 

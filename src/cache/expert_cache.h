@@ -95,8 +95,12 @@ class ExpertCache {
   // Begins a speculative read: the expert takes its room now, evicting as the policy says (never a
   // member of the last event of its partition), and is in flight until finish_read or until a
   // visit demands it; it cannot be evicted meanwhile. Returns false, with nothing changed, where it
-  // is not absent or where no room can be made. `evicted` is valid until the next call.
+  // is not absent, where no room can be made or where the policy holds the victim dearer. `evicted`
+  // is valid until the next call.
   bool begin_read(ExpertKey key, std::span<const ExpertKey>& evicted);
+  // The last visit has computed this expert. Returns true where the policy gives it up for
+  // speculative reads (EvictionPolicy::on_computed).
+  bool compute_done(ExpertKey key);
   // The speculative read has arrived. Nothing happens where a visit has made it resident before.
   void finish_read(ExpertKey key);
 

@@ -1,6 +1,7 @@
 #include "engine/decode_simulation.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "core/errors.h"
 #include "engine/critical_path.h"
@@ -31,8 +32,21 @@ TokenGraphOptions graph_options(const SimulationParts& parts, std::size_t slots)
   return {slots, parts.execution.overlap};
 }
 
-// Jobs and reads of one pass, and what speculation may have under way beside it: every expert once,
-// with three reads and an admission. Few without speculation, so that they stay in cache.
+// Experts that may be read ahead at one moment.
+std::uint64_t most_read_at_once(const SimulationParts& parts) {
+  const RoutingShape shape = parts.session->shape();
+  std::uint64_t smallest = std::numeric_limits<std::uint64_t>::max();
+  for (std::size_t key = 0; key < shape.layers * shape.experts; ++key) {
+    smallest = std::min(smallest, parts.session->expert_bytes(static_cast<ExpertKey>(key)));
+  }
+  return std::min<std::uint64_t>(
+      {shape.layers * shape.experts, parts.prefetcher->distance() * shape.experts,
+       parts.prefetcher->max_outstanding_bytes() / std::max<std::uint64_t>(smallest, 1)});
+}
+
+// Jobs and reads of one pass, and what speculation may begin beside it: as much as may be under way
+// after each layer, and one expert for each that has been computed, with three reads and an
+// admission each. Few without speculation, so that they stay in cache.
 std::size_t record_capacity(const SimulationParts& parts) {
   const RoutingShape shape = parts.session->shape();
   const bool has_prefill = parts.schedule->prefill_tokens > 0;
@@ -41,7 +55,8 @@ std::size_t record_capacity(const SimulationParts& parts) {
   const std::size_t pass =
       shape.layers * (reads * slots + 4) + 2 * parts.model->num_hidden_layers + 64;
   if (!parts.prefetcher->active()) return pass;
-  return pass + 4 * shape.layers * shape.experts + 2 * parts.execution.lanes;
+  const std::size_t ahead = (shape.layers + 2) * (most_read_at_once(parts) + slots);
+  return pass + 4 * std::max(ahead, shape.layers * shape.experts) + 2 * parts.execution.lanes;
 }
 
 FlashPathOptions flash_options(const SimulationParts& parts) {
@@ -61,6 +76,7 @@ DecodeSimulation::DecodeSimulation(const SimulationParts& parts)
       bus_(to_rate(parts.device->dram.total_gbps), queue_),
       compute_(queue_, bus_, record_capacity(parts)),
       store_(*parts.device, flash_options(parts), shape_.layers * shape_.experts, queue_, bus_),
+      forecast_(*parts.prefetcher, shape_),
       speculative_transfer_(shape_.layers * shape_.experts, kNoId) {
   std::size_t tasks = token_graph_.size();
   if (parts.schedule->prefill_tokens > 0) {
@@ -74,7 +90,6 @@ DecodeSimulation::DecodeSimulation(const SimulationParts& parts)
   dependency_finish_.resize(tasks);
   ready_.reserve(tasks);
   slots_.reserve(shape_.experts);
-  wanted_.reserve(shape_.layers * shape_.experts);
   executed_.reserve(shape_.experts);
   pass_rows_.reserve(parts.schedule->tokens_in_pass);
   missed_.reserve(shape_.experts);
@@ -103,6 +118,7 @@ void DecodeSimulation::run_pass(const Pass& pass) {
   const TimePoint start = queue_.now();
   causes_[0] = {};
   ready_.push_back(0);
+  if (forecast_.active()) begin_forecast(pass);
   start_ready_tasks();
   run_events(queue_, *this, [this] { return pass_done_; });
   if (!pass_done_) throw InvariantError("a pass came to a halt before its end");
@@ -130,6 +146,7 @@ void DecodeSimulation::report(const Pass& pass, TimePoint start) {
 }
 
 void DecodeSimulation::drain() {
+  pass_done_ = false;   // else the admissions that are left would not start one after the other
   start_ready_tasks();  // jobs that were waiting when the last pass ended
   run_events(queue_, *this, [] { return false; });
   if (!store_.idle() || !compute_.idle()) {
@@ -335,19 +352,24 @@ void DecodeSimulation::finish_jobs(const ComputeAgent::Ended& ended) {
 
 void DecodeSimulation::finish_job(std::uint32_t id) {
   const JobRecord& job = compute_.job(id);
-  if (job.task == kNoId) return;
   const CauseRef ref{CauseRef::Kind::kJob, id};
+  if (job.task == kNoId) {
+    if (job.path_part == PathPart::kPredictor) read_ahead(ref);
+    return;
+  }
   const TaskKind kind = job.span.kind;
-  const auto layer = static_cast<LayerId>(graph_->task(job.task).layer);
-  if (kind == TaskKind::kRouter) decide_experts(layer);
-  complete(job.task, ref, job.span.fixed + job.nominal);
+  const std::uint32_t task = job.task;
+  if (kind == TaskKind::kRouter) decide_experts(static_cast<LayerId>(graph_->task(task).layer));
+  complete(task, ref, job.span.fixed + job.nominal);
   if (kind == TaskKind::kHead) {
     last_job_ = id;
     pass_done_ = true;
-  } else if (kind == TaskKind::kRouter && parts_.prefetcher->active() &&
-             pass_->phase == Phase::kDecode) {
-    while (ready_first_ < ready_.size()) start_task(ready_[ready_first_++]);
-    predict(layer, ref);
+  } else if (forecast_.active() && pass_->phase == Phase::kDecode) {
+    if (kind == TaskKind::kRouter && !executed_.empty()) {
+      predict(ref);
+    } else {
+      computed(kind, task, ref);
+    }
   }
 }
 
@@ -374,8 +396,8 @@ void DecodeSimulation::finish_transfer(std::uint32_t id) {
 
 void DecodeSimulation::decide_experts(LayerId layer) {
   ExpertSession& session = *parts_.session;
-  const VisitOutcome visit = pass_->phase == Phase::kPrefill ? session.prefill(*pass_, layer)
-                                                             : session.decode(*pass_, layer);
+  const bool is_prefill = pass_->phase == Phase::kPrefill;
+  VisitOutcome visit = is_prefill ? session.prefill(*pass_, layer) : session.decode(*pass_, layer);
   slots_.clear();
   executed_.clear();
   for (std::size_t i = 0; i < visit.accesses.size(); ++i) {
@@ -392,39 +414,75 @@ void DecodeSimulation::decide_experts(LayerId layer) {
   }
   if (parts_.tiers != nullptr) find_misses(layer, visit.is_union);
   record_.experts += visit.accesses.size();
-  last_event_ = visit.event;
+  if (forecast_.active() && !is_prefill && visit.visited) {
+    visit.predicted = forecast_.named_for(visit.event);
+    forecast_.after_visit(pass_->first, layer, visit.event, executed_);
+  }
   if (observer_ != nullptr && visit.visited)
     observer_->on_visit(*pass_, layer, visit, queue_.now());
 }
 
-void DecodeSimulation::predict(LayerId layer, CauseRef cause) {
-  if (executed_.empty()) return;
-  Prefetcher& prefetcher = *parts_.prefetcher;
-  if (prefetcher.predictor_bytes() > 0) {
-    const ComputeCost cost = parts_.costs->predictor(prefetcher.predictor_bytes());
+void DecodeSimulation::begin_forecast(const Pass& pass) {
+  // Several sequences share what a predictor has seen, so it goes on when one of them ends.
+  if (pass.starts_sequence && parts_.schedule->tokens_in_pass == 1) forecast_.begin_sequence();
+  forecast_.set_rows(pass_rows_);
+  if (pass.phase != Phase::kDecode) return;
+  if (forecast_.at_token_start(pass.first, parts_.session->cache().events())) predict({});
+}
+
+// The predictor runs before the experts of the visit, so that its reads begin early; they begin
+// when it has ended, and demand reads are queued before them.
+void DecodeSimulation::predict(CauseRef cause) {
+  forecast_.ask(1);  // judged, whether anything may be read or not
+  const std::uint64_t bytes = forecast_.predictor_bytes();
+  if (bytes > 0) {
+    const ComputeCost cost = parts_.costs->predictor(bytes);
     record_.compute_bytes += cost.bytes;
     JobRecord& job = compute_.submit();
     job.path_part = PathPart::kPredictor;
     job.span.kind = TaskKind::kRouter;
     job.span.part = TimePart::kPredictor;
+    const bool at_start = slots_.empty();
+    job.span.hidden_layer = static_cast<std::uint16_t>(
+        at_start ? 0 : parts_.model->moe_layers[index(layer_of(slots_[0].key, shape_.experts))]);
     job.nominal = cost.nominal;
     job.rate = cost.rate;
     job.cause = cause;
   }
-  wanted_.clear();
-  prefetcher.predict({pass_->first, last_event_, layer, executed_, pass_rows_}, wanted_);
-  for (const ExpertKey key : wanted_) {
-    const std::uint64_t bytes = parts_.session->expert_bytes(key);
-    if (speculative_bytes_ + bytes > prefetcher.max_outstanding_bytes()) break;
-    // An earlier read of it may be under way though the cache has let it go since.
-    const bool under_way = speculative_transfer_[index(key)] != kNoId;
-    if (under_way || !parts_.session->begin_read(key)) continue;
-    speculative_bytes_ += bytes;
-    const ReadSizes reads = parts_.costs->all_reads(bytes);
-    const std::uint8_t source = find_ahead(key);
-    record_.flash_bound += store_.flash_time(reads, source);
-    speculative_transfer_[index(key)] = store_.begin(key, reads, true, cause, source);
+  while (ready_first_ < ready_.size()) start_task(ready_[ready_first_++]);
+  if (bytes == 0) read_ahead(cause);
+}
+
+// Reads what the predictor names, nearest visit first, until no more may be outstanding.
+void DecodeSimulation::read_ahead(CauseRef cause) {
+  const std::uint32_t distance = forecast_.distance();
+  for (std::uint32_t ahead = 1; ahead <= distance; ++ahead) {
+    for (const ExpertKey key : forecast_.ask(ahead)) {
+      if (!begin_speculative(key, cause)) return;
+    }
   }
+}
+
+// False where the cap on outstanding bytes is reached.
+bool DecodeSimulation::begin_speculative(ExpertKey key, CauseRef cause) {
+  const std::uint64_t bytes = parts_.session->expert_bytes(key);
+  if (speculative_bytes_ + bytes > parts_.prefetcher->max_outstanding_bytes()) return false;
+  // An earlier read of it may be under way though the cache has let it go since.
+  const bool under_way = speculative_transfer_[index(key)] != kNoId;
+  if (under_way || !parts_.session->begin_read(key)) return true;
+  speculative_bytes_ += bytes;
+  const ReadSizes reads = parts_.costs->all_reads(bytes);
+  const std::uint8_t source = find_ahead(key);
+  record_.flash_bound += store_.flash_time(reads, source);
+  speculative_transfer_[index(key)] = store_.begin(key, reads, true, cause, source);
+  return true;
+}
+
+// An expert has been computed: an eviction policy may give its slot up at once.
+void DecodeSimulation::computed(TaskKind kind, std::uint32_t task, CauseRef cause) {
+  const bool halves = parts_.execution.overlap == Overlap::kProjection;
+  if (kind != (halves ? TaskKind::kExpertDown : TaskKind::kExpert)) return;
+  if (parts_.session->compute_done(slot_of(graph_->task(task))->key)) read_ahead(cause);
 }
 
 }  // namespace moesim

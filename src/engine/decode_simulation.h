@@ -14,6 +14,7 @@
 #include "engine/compute_agent.h"
 #include "engine/event_queue.h"
 #include "engine/expert_session.h"
+#include "engine/forecast.h"
 #include "engine/memory_bus.h"
 #include "engine/run_observer.h"
 #include "engine/sim_event.h"
@@ -89,7 +90,11 @@ class DecodeSimulation {
   [[nodiscard]] ReadSizes reads_of(TaskKind kind, const Slot& slot) const;
   void start_fetch(std::uint32_t id, const Slot& slot);
   void decide_experts(LayerId layer);
-  void predict(LayerId layer, CauseRef cause);
+  void begin_forecast(const Pass& pass);
+  void predict(CauseRef cause);
+  void read_ahead(CauseRef cause);
+  bool begin_speculative(ExpertKey key, CauseRef cause);
+  void computed(TaskKind kind, std::uint32_t task, CauseRef cause);
   // Ask the tiers behind the cache for the misses of the visit, and for what is read ahead.
   void find_misses(LayerId layer, bool is_union);
   [[nodiscard]] std::uint8_t find_ahead(ExpertKey key);
@@ -122,12 +127,11 @@ class DecodeSimulation {
   PassRecord record_;
 
   // Speculation.
+  Forecast forecast_;
   std::vector<std::uint32_t> speculative_transfer_;  // [layers * experts] or kNoId
   std::uint64_t speculative_bytes_ = 0;              // outstanding
-  std::vector<ExpertKey> wanted_;
   std::vector<ExpertId> executed_;
   std::vector<std::uint32_t> pass_rows_;  // of a pass over several sequences
-  std::uint32_t last_event_ = 0;
   CacheCounts counted_;
   FlashCounts flash_counted_;
   std::uint64_t arrived_counted_ = 0;      // bytes that began to move into the cache

@@ -190,9 +190,11 @@ void ExpertSession::judge_speculation(LayerId layer, const EventOutcome& outcome
     switch (access.kind) {
       case AccessKind::kHit:
         ++prefetched_.useful;
+        prefetched_.useful_bytes += parts_.expert_bytes[key];
         break;
       case AccessKind::kLate:
         ++prefetched_.late;
+        prefetched_.late_bytes += parts_.expert_bytes[key];
         break;
       case AccessKind::kMiss:  // it had to leave before its turn in this very visit
         prefetched_.wasted_bytes += parts_.expert_bytes[key];

@@ -28,10 +28,17 @@ struct PrefetchCounts {
   std::uint64_t useful = 0;
   std::uint64_t late = 0;
   std::uint64_t wasted_bytes = 0;
+  std::uint64_t useful_bytes = 0;
+  std::uint64_t late_bytes = 0;
 
   PrefetchCounts operator-(const PrefetchCounts& earlier) const {
-    return {issued - earlier.issued, issued_bytes - earlier.issued_bytes, useful - earlier.useful,
-            late - earlier.late, wasted_bytes - earlier.wasted_bytes};
+    return {issued - earlier.issued,
+            issued_bytes - earlier.issued_bytes,
+            useful - earlier.useful,
+            late - earlier.late,
+            wasted_bytes - earlier.wasted_bytes,
+            useful_bytes - earlier.useful_bytes,
+            late_bytes - earlier.late_bytes};
   }
   PrefetchCounts& operator+=(const PrefetchCounts& more) {
     issued += more.issued;
@@ -39,6 +46,8 @@ struct PrefetchCounts {
     useful += more.useful;
     late += more.late;
     wasted_bytes += more.wasted_bytes;
+    useful_bytes += more.useful_bytes;
+    late_bytes += more.late_bytes;
     return *this;
   }
 };
@@ -74,6 +83,8 @@ struct VisitOutcome {
   std::span<const ExpertRun> runs;
   std::uint32_t low_precision = 0;
   std::uint32_t skipped = 0;
+  // What a predictor had named for this visit, distinct; only where one runs.
+  std::span<const ExpertKey> predicted;
 };
 
 struct SessionParts {
@@ -116,6 +127,8 @@ class ExpertSession {
   // A speculative read begins: the cache makes room for it. False, with nothing changed, where the
   // expert is there or under way, or where no room can be made.
   bool begin_read(ExpertKey key);
+  // The last visit has computed this expert; see ExpertCache::compute_done.
+  bool compute_done(ExpertKey key) { return parts_.cache->compute_done(key); }
   // It has arrived.
   void finish_read(ExpertKey key) { parts_.cache->finish_read(key); }
 

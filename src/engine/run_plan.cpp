@@ -238,7 +238,14 @@ EvictionContext RunPlan::eviction_context(const FutureAccesses* future) const {
   for (std::size_t key = 0; key < sizes.size(); ++key) {
     equal = equal && sizes[key] == sizes[key / of_each * of_each];
   }
-  return {trace_.shape(), partitions, equal, config_.seed, future, cache_options_.capacity, sizes};
+  const std::uint64_t all = std::accumulate(sizes.begin(), sizes.end(), std::uint64_t{0});
+  const std::uint64_t mean = std::max<std::uint64_t>(all / sizes.size(), 1);
+  EvictionContext context{trace_.shape(), partitions, equal, config_.seed, future};
+  context.capacity = cache_options_.capacity;
+  context.expert_size = sizes;
+  context.slots = cache_options_.capacity / mean;
+  context.k = k_;
+  return context;
 }
 
 std::unique_ptr<EvictionPolicy> RunPlan::make_eviction(const Section& section,
@@ -288,13 +295,24 @@ CacheCounts RunPlan::replay_offline(const std::string& policy, const AccessLog& 
                          make_eviction(named(policy, "/cache/eviction"), &log.accesses()));
 }
 
+PrefetchContext RunPlan::prefetch_context(const FutureAccesses* future) const {
+  PrefetchContext context{trace_.shape(), k_, &trace_, future, config_.seed, gate_, 0, 0};
+  if (config_.model) {
+    context.router_bytes = bytes_of(config_.model->router_params(), config_.bits.dense);
+  }
+  const auto first = std::find_if(schedule_.passes.begin(), schedule_.passes.end(),
+                                  [](const Pass& pass) { return pass.measured; });
+  context.first_measured = first->first;  // make_schedule() refuses a run without one
+  return context;
+}
+
 void RunPlan::build_session() {
   auto routing = make_routing(config_.routing);
   if (is_mixed()) check_on_miss();
   const FutureAccesses nothing = empty_future(trace_.shape());
   const auto eviction_probe = make_eviction(config_.eviction, &nothing);
-  const PrefetchContext probe{trace_.shape(), k_, &trace_, &nothing, config_.seed};
-  const auto prefetch_probe = Registry<Prefetcher>::instance().make(config_.prefetch, probe);
+  prefetcher_ = Registry<Prefetcher>::instance().make(config_.prefetch, prefetch_context(&nothing));
+  const bool prefetch_looks_ahead = prefetcher_->looks_ahead();
   const auto need_future = [&](const Section& section) {
     if (!routing->looks_at_residency()) return;
     throw config_.error(
@@ -306,15 +324,16 @@ void RunPlan::build_session() {
   };
   if (is_mixed() && eviction_probe->looks_ahead()) throw no_future_with_misses(config_.eviction);
   if (eviction_probe->looks_ahead()) need_future(config_.eviction);
-  if (prefetch_probe->looks_ahead()) need_future(config_.prefetch);
-  if (eviction_probe->looks_ahead() || prefetch_probe->looks_ahead()) {
+  if (prefetch_looks_ahead) need_future(config_.prefetch);
+  if (eviction_probe->looks_ahead() || prefetch_looks_ahead) {
     future_ = std::make_unique<AccessLog>(accesses_of(config_.routing));
   }
   const FutureAccesses* future = future_ ? &future_->accesses() : nullptr;
   auto eviction = make_eviction(config_.eviction, future);
   if (!eviction->caveat().empty()) warnings_.push_back(eviction->caveat());
-  const PrefetchContext context{trace_.shape(), k_, &trace_, future, config_.seed};
-  prefetcher_ = Registry<Prefetcher>::instance().make(config_.prefetch, context);
+  if (prefetch_looks_ahead) {
+    prefetcher_ = Registry<Prefetcher>::instance().make(config_.prefetch, prefetch_context(future));
+  }
   if (prefetcher_->active() && !config_.device) {
     throw config_.error("/prefetch/policy",
                         "expected none, because without a device there is no "

@@ -91,6 +91,7 @@ class RunPlan {
   void warn_about_small_cache();
   void warn_about_batches();
   void warn_about_recorded_sizes();
+  void warn_about_training();
   [[nodiscard]] std::unique_ptr<RoutingPolicy> make_routing(const Section& section) const;
   [[nodiscard]] std::unique_ptr<EvictionPolicy> make_eviction(const Section& section,
                                                               const FutureAccesses* future) const;
@@ -106,6 +107,7 @@ class RunPlan {
                                         std::size_t layer) const;
   [[nodiscard]] Section named(const std::string& policy, const std::string& pointer) const;
   [[nodiscard]] EvictionContext eviction_context(const FutureAccesses* future) const;
+  [[nodiscard]] PrefetchContext prefetch_context(const FutureAccesses* future) const;
 
   RunConfig config_;
   Trace trace_;

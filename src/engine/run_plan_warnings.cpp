@@ -44,8 +44,23 @@ void RunPlan::warn_about_recorded_sizes() {
                   bits, config_.bits.expert));
 }
 
+// A predictor that has seen what it is judged on looks better than it is.
+void RunPlan::warn_about_training() {
+  std::size_t seen = 0;
+  for (const Pass& pass : schedule_.passes) {
+    seen += pass.measured && pass.first < prefetcher_->trained_rows() ? 1 : 0;
+  }
+  if (seen == 0) return;
+  warnings_.push_back(fmt::format(
+      "prefetch {} was trained on {} of the {} measured tokens: its recall and what follows from "
+      "it "
+      "are those of hindsight",
+      config_.prefetch.json().at("policy").get<std::string>(), seen, schedule_.measured_tokens));
+}
+
 void RunPlan::warn_about_traps() {
   warn_about_small_cache();
+  warn_about_training();
   warn_about_recorded_sizes();
   warn_about_batches();
   for (std::string& warning : tier_warnings(config_.tiers, cache_bytes())) {

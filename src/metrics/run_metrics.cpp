@@ -65,7 +65,8 @@ RunMetrics::RunMetrics(RunPlan& plan, bool keep_rows)
     : plan_(plan),
       keep_rows_(keep_rows),
       quality_(plan.trace().shape(), plan.k(), plan.session().routing().max_experts(),
-               plan.schedule().measured_tokens) {
+               plan.schedule().measured_tokens),
+      prediction_(plan.trace().shape()) {
   const TokenSchedule& schedule = plan.schedule();
   walls_.reserve(schedule.measured_tokens);
   tiers_.resize(plan.config().tiers.size());
@@ -93,6 +94,7 @@ void RunMetrics::on_visit(const Pass& pass, LayerId layer, const VisitOutcome& v
     row.misses += token.misses;
     row.experts += token.executed->ids.size();
   }
+  prediction_.add(layer, visit.accesses, visit.predicted);
   low_precision_ += visit.low_precision;
   skipped_experts_ += visit.skipped;
 }
@@ -209,6 +211,7 @@ RunResult RunMetrics::result() const {
   result.cache = cache_;
   result.prefill = prefill_cache_;
   result.prefetch = prefetch_;
+  result.prediction = prediction_.result();
   result.token_cycle_bytes = plan_.token_cycle_bytes();
   result.cache_slots = slots_of(plan_.cache_options());
   result.routing = quality_.result();

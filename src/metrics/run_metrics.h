@@ -6,6 +6,7 @@
 
 #include "engine/run_observer.h"
 #include "engine/run_plan.h"
+#include "metrics/prediction_quality.h"
 #include "metrics/routing_quality.h"
 #include "metrics/run_result.h"
 
@@ -47,6 +48,7 @@ class RunMetrics final : public RunObserver {
   RunPlan& plan_;
   bool keep_rows_;
   RoutingQuality quality_;
+  PredictionQuality prediction_;
   std::vector<Duration> walls_;  // measured tokens
   std::vector<TokenRow> rows_;
   Durations<kTimeParts> parts_{};

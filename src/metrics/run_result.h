@@ -10,6 +10,7 @@
 
 #include "cache/cache_accounting.h"
 #include "engine/run_observer.h"
+#include "metrics/prediction_quality.h"
 #include "metrics/routing_quality.h"
 
 namespace moesim {
@@ -104,6 +105,7 @@ struct RunResult {
   CacheCounts cache;    // measured
   CacheCounts prefill;  // of the prefill passes
   PrefetchCounts prefetch;
+  PredictionResult prediction;
   std::uint64_t token_cycle_bytes = 0;
   std::optional<std::uint64_t> cache_slots;  // experts that fit, where those of a cache are equal
   RoutingQualityResult routing;

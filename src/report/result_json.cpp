@@ -90,17 +90,32 @@ Json tiers_json(const TimeResult& time) {
   return json;
 }
 
-// recall: of the accesses that were not resident anyway, the share that a prediction had covered;
-// precision: of the reads issued, the share that was demanded, at most 1: reads issued during the
-// warm-up may be demanded after it.
+// recall and precision judge the predictions, read_recall and read_precision the reads: of the
+// accesses that were not resident anyway, the share that a read ahead covered, and of the reads
+// issued, the share that was demanded, at most 1: reads issued during the warm-up may be demanded
+// after it.
 Json prefetch_json(const RunResult& result) {
   const PrefetchCounts& p = result.prefetch;
-  return {{"issued", p.issued},
-          {"useful", p.useful},
-          {"late", p.late},
-          {"wasted_bytes", p.wasted_bytes},
-          {"recall", ratio(p.useful + p.late, p.useful + result.cache.misses)},
-          {"precision", std::min(1.0, ratio(p.useful + p.late, p.issued))}};
+  const PredictionResult& prediction = result.prediction;
+  const auto bytes = [&](std::uint64_t count) {
+    return result.knows_bytes ? Json(count) : Json(nullptr);
+  };
+  Json json = {{"issued", p.issued},
+               {"useful", p.useful},
+               {"late", p.late},
+               {"wasted_bytes", p.wasted_bytes},
+               {"recall", prediction.recall},
+               {"precision", prediction.precision}};
+  json["predicted_visits"] = ratio(prediction.predicted, prediction.visits);
+  json["named"] = prediction.named;
+  json["right"] = prediction.right;
+  json["issued_bytes"] = bytes(p.issued_bytes);
+  json["useful_bytes"] = bytes(p.useful_bytes);
+  json["late_bytes"] = bytes(p.late_bytes);
+  json["read_recall"] = ratio(p.useful + p.late, p.useful + result.cache.misses);
+  json["read_precision"] = std::min(1.0, ratio(p.useful + p.late, p.issued));
+  json["recall_by_layer"] = prediction.named > 0 ? Json(prediction.by_layer) : Json::array();
+  return json;
 }
 
 Json proxies_json(const RoutingProxies& proxies) {

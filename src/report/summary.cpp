@@ -208,6 +208,12 @@ class Summary {
                to_mib(result_.token_cycle_bytes)));
     }
     if (result_.time) write_tiers(*result_.time);
+    if (result_.prediction.named > 0) {
+      line("prediction",
+           fmt::format("{:.1f} % of the experts that ran were named the visit before, "
+                       "{:.1f} % of those named ran",
+                       100 * result_.prediction.recall, 100 * result_.prediction.precision));
+    }
     if (result_.prefetch.issued > 0) {
       const PrefetchCounts& p = result_.prefetch;
       line("prefetch", fmt::format("{} reads ahead: {} useful, {} late, {:.1f} MiB wasted",

@@ -24,11 +24,11 @@ Json runnable(const std::string& policy) {
 Json random_config(Rng& rng, const Json& base) {
   Json config = base;
   const char* scopes[] = {"layer", "global"};
-  const char* evictions[] = {"lru", "lfu"};
+  const char* evictions[] = {"lru", "lfu", "plec"};
   const bool global = rng.below(2) == 1;
   Json cache = {{"scope", scopes[global ? 1 : 0]}};
   cache["capacity_experts"] = global ? 8 + rng.below(57) : 4 + rng.below(13);
-  cache["eviction"] = {{"policy", evictions[rng.below(2)]}};
+  cache["eviction"] = {{"policy", evictions[rng.below(3)]}};
   cache["accounting"] = rng.below(2) == 0 ? "event" : "access";
   cache["overflow"] = rng.below(2) == 0 ? "trim" : "keep_event";
   cache["touch_order"] = rng.below(2) == 0 ? "descending" : "ascending";
@@ -44,7 +44,11 @@ Json random_config(Rng& rng, const Json& base) {
   const bool has_future =
       config["routing"]["policy"] == "top_k" || config["routing"]["policy"] == "odp";
   if (has_future && rng.below(2) == 1) {
-    config["prefetch"] = {{"policy", "oracle"}, {"distance", 1 + rng.below(6)}};
+    const char* predictors[] = {"oracle", "noisy_oracle", "previous_token", "previous_layer",
+                                "frequency"};
+    const std::uint64_t predictor = rng.below(5);
+    config["prefetch"] = {{"policy", predictors[predictor]},
+                          {"distance", 1 + rng.below(predictor < 2 ? 6 : 4)}};
   }
   return config;
 }

@@ -44,6 +44,7 @@ ExpertCache make_cache(CacheOptions options, const Json& policy, const FutureAcc
   context.capacity = options.capacity;
   const std::vector<std::uint64_t> kept = sizes;  // options are moved from below
   context.expert_size = kept;
+  context.slots = options.capacity;
   return {std::move(options), make_eviction(policy, context)};
 }
 

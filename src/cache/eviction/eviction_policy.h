@@ -24,7 +24,9 @@ struct EvictionContext {
   // Of each partition, in the unit of expert_size: what policies with targets divide.
   std::uint64_t capacity = 0;
   // [layers * experts], read by the constructor only; empty: 1 each.
-  std::span<const std::uint64_t> expert_size;
+  std::span<const std::uint64_t> expert_size = {};
+  std::size_t slots = 0;  // experts of mean size that one cache holds; 0 where unknown
+  std::size_t k = 0;      // experts of a visit; 0 where unknown
 };
 
 enum class EventKind : std::uint8_t {
@@ -92,6 +94,14 @@ class EvictionPolicy {
   // The resident of `event.partition()` that should leave next, or nullopt when only members of
   // the event are left. Must skip members where `spare_members`. Must not allocate.
   virtual std::optional<ExpertKey> victim(const CacheEvent& event, bool spare_members) = 0;
+  // Whether a speculative read of `key`, which needs room, is worth the victim that this policy
+  // would name for it. Must not allocate.
+  [[nodiscard]] virtual bool makes_room_for(ExpertKey /*key*/, const CacheEvent& /*event*/) {
+    return true;
+  }
+  // The last visit has computed this expert of its own. True: from now on it may be a victim of
+  // speculative reads, although the visit is the last one; members of a visit else may not.
+  virtual bool on_computed(ExpertKey /*key*/) { return false; }
   // Bigger = evicted sooner; comparable between residents of one partition at one time.
   [[nodiscard]] virtual double score(ExpertKey key) const = 0;
 
