@@ -28,7 +28,7 @@ PathPart path_part_of(TaskKind kind) {
 }
 
 TokenGraphOptions graph_options(const SimulationParts& parts, std::size_t slots) {
-  return {slots, parts.execution.overlap};
+  return {slots, parts.execution.overlap, parts.session->routing().max_executions()};
 }
 
 // Jobs and reads of one pass, and what speculation may have under way beside it: every expert once,
@@ -37,7 +37,9 @@ std::size_t record_capacity(const SimulationParts& parts) {
   const RoutingShape shape = parts.session->shape();
   const bool has_prefill = parts.schedule->prefill_tokens > 0;
   const std::size_t slots = has_prefill ? shape.experts : parts.session->routing().max_experts();
-  const std::size_t pass = shape.layers * (3 * slots + 4) + 2 * parts.model->num_hidden_layers + 64;
+  const std::size_t blocks = shape.layers * parts.session->routing().max_executions();
+  const std::size_t mixers = parts.model->num_hidden_layers + blocks - shape.layers;
+  const std::size_t pass = blocks * (3 * slots + 4) + 2 * mixers + 64;
   if (!parts.prefetcher->active()) return pass;
   return pass + 4 * shape.layers * shape.experts + 2 * parts.execution.lanes;
 }
@@ -63,12 +65,13 @@ DecodeSimulation::DecodeSimulation(const SimulationParts& parts)
   std::size_t tasks = token_graph_.size();
   if (parts.schedule->prefill_tokens > 0) {
     prefill_graph_ = std::make_unique<CompiledGraph>(
-        build_token_graph(*parts.model, graph_options(parts, shape_.experts)));
+        build_token_graph(*parts.model, {shape_.experts, parts.execution.overlap, 1}));
     tasks = std::max(tasks, prefill_graph_->size());
   }
   queue_.reserve(parts.execution.lanes * 2 + 64);
   pending_.reserve(tasks);
   causes_.resize(tasks);
+  executions_.resize(parts.model->num_hidden_layers, 1);
   dependency_finish_.resize(tasks);
   ready_.reserve(tasks);
   slots_.reserve(shape_.experts);
@@ -92,6 +95,7 @@ void DecodeSimulation::run_pass(const Pass& pass) {
   pass_done_ = false;
   compute_.begin_pass();
   parts_.session->begin_pass(pass);
+  plan_layers(pass);
   const TimePoint start = queue_.now();
   causes_[0] = {};
   ready_.push_back(0);
@@ -99,6 +103,14 @@ void DecodeSimulation::run_pass(const Pass& pass) {
   run_events(queue_, *this, [this] { return pass_done_; });
   if (!pass_done_) throw InvariantError("a pass came to a halt before its end");
   report(pass, start);
+}
+
+// Hidden layers without experts are in no plan: they run once.
+void DecodeSimulation::plan_layers(const Pass& pass) {
+  for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
+    executions_[parts_.model->moe_layers[layer]] =
+        parts_.session->executions(pass, static_cast<LayerId>(layer));
+  }
 }
 
 void DecodeSimulation::report(const Pass& pass, TimePoint start) {
@@ -157,6 +169,7 @@ const DecodeSimulation::Slot* DecodeSimulation::slot_of(const Task& task) const 
 }
 
 bool DecodeSimulation::takes_no_time(const Task& task) const {
+  if (task.execution >= executions_[task.hidden_layer] && task.kind != TaskKind::kHead) return true;
   switch (task.kind) {
     case TaskKind::kFetched:
     case TaskKind::kCombine:
@@ -311,7 +324,7 @@ void DecodeSimulation::finish_job(std::uint32_t id) {
   const CauseRef ref{CauseRef::Kind::kJob, id};
   const TaskKind kind = job.span.kind;
   const auto layer = static_cast<LayerId>(graph_->task(job.task).layer);
-  if (kind == TaskKind::kRouter) decide_experts(layer);
+  if (kind == TaskKind::kRouter) decide_experts(graph_->task(job.task));
   complete(job.task, ref, job.span.fixed + job.nominal);
   if (kind == TaskKind::kHead) {
     last_job_ = id;
@@ -343,11 +356,13 @@ void DecodeSimulation::finish_transfer(std::uint32_t id) {
   flash_.release(id);
 }
 
-void DecodeSimulation::decide_experts(LayerId layer) {
+void DecodeSimulation::decide_experts(const Task& router) {
   ExpertSession& session = *parts_.session;
+  const auto layer = static_cast<LayerId>(router.layer);
   const bool is_union = pass_->phase == Phase::kPrefill;
-  const VisitOutcome visit =
-      is_union ? session.prefill(*pass_, layer) : session.decode(*pass_, layer);
+  const VisitOutcome visit = is_union               ? session.prefill(*pass_, layer)
+                             : router.execution > 0 ? session.repeat(layer)
+                                                    : session.decode(*pass_, layer);
   slots_.clear();
   executed_.clear();
   for (std::size_t i = 0; i < visit.accesses.size(); ++i) {

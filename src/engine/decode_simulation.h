@@ -79,7 +79,8 @@ class DecodeSimulation {
   void submit(std::uint32_t task, const ComputeCost& cost);
   void submit_admission(std::uint32_t task, ExpertKey key, bool speculative, CauseRef cause);
   void start_fetch(std::uint32_t id, const Slot& slot);
-  void decide_experts(LayerId layer);
+  void plan_layers(const Pass& pass);
+  void decide_experts(const Task& router);
   void predict(LayerId layer, CauseRef cause);
   [[nodiscard]] const Slot* slot_of(const Task& task) const;
 
@@ -96,6 +97,7 @@ class DecodeSimulation {
   // The pass under way.
   const CompiledGraph* graph_ = nullptr;
   const Pass* pass_ = nullptr;
+  std::vector<std::uint32_t> executions_;    // [hidden layers], how often its block runs
   std::vector<std::uint16_t> pending_;       // [tasks], predecessors that have not ended
   std::vector<CauseRef> causes_;             // [tasks], the end that made it ready
   std::vector<Duration> dependency_finish_;  // [tasks], earliest end of its predecessors

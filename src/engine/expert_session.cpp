@@ -80,7 +80,9 @@ void ExpertSession::order_by_weight(const Selection& chosen) {
 }
 
 VisitOutcome ExpertSession::decode(const Pass& pass, LayerId layer) {
-  return set_gate(pass.first, layer) ? route(pass, layer) : VisitOutcome{};
+  if (set_gate(pass.first, layer)) return route(pass, layer);
+  chosen_.clear();  // nothing to repeat
+  return {};
 }
 
 VisitOutcome ExpertSession::decode(const Pass& pass, LayerId layer, std::span<const float> logits,
@@ -97,6 +99,14 @@ VisitOutcome ExpertSession::route(const Pass& pass, LayerId layer) {
     throw InvariantError("a routing policy returned more experts than it declared, or none");
   }
   order_by_weight(chosen_);
+  return visit_cache(layer);
+}
+
+VisitOutcome ExpertSession::repeat(LayerId layer) {
+  return chosen_.ids.empty() ? VisitOutcome{} : visit_cache(layer);
+}
+
+VisitOutcome ExpertSession::visit_cache(LayerId layer) {
   const EventOutcome outcome = parts_.cache->visit(decoded_tokens_, layer, by_weight_);
   accounting_.count(decoded_tokens_, layer, outcome);
   judge_speculation(layer, outcome);

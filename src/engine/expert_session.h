@@ -74,6 +74,13 @@ class ExpertSession {
   // or nothing): what a real decode loop calls. They must stay valid until the next visit.
   VisitOutcome decode(const Pass& pass, LayerId layer, std::span<const float> logits,
                       std::span<const float> selection_bias);
+  // How often the block of the layer runs in this pass; where 0, nobody calls decode().
+  [[nodiscard]] std::uint32_t executions(const Pass& pass, LayerId layer) const {
+    return pass.phase == Phase::kPrefill ? 1 : parts_.routing->executions(pass.sequence, layer);
+  }
+  // The block of the layer that decode() was called for last runs once more, with the same experts:
+  // an event of its own in the cache, in which what the first one kept is a hit.
+  VisitOutcome repeat(LayerId layer);
   // REQUIRES: pass.phase == kPrefill. Plain top-k of every token, one union event.
   VisitOutcome prefill(const Pass& pass, LayerId layer);
   // After prefill(): how many tokens of the pass each expert of `accesses` serves.
@@ -100,6 +107,7 @@ class ExpertSession {
   // Sets the gate to a cell of the trace; false where the token does not visit the layer.
   bool set_gate(std::size_t token, LayerId layer);
   VisitOutcome route(const Pass& pass, LayerId layer);
+  VisitOutcome visit_cache(LayerId layer);
   // False where neither logits nor a ranked recording say which expert of a visit is best.
   [[nodiscard]] bool knows_order() const { return gate_.has_logits() || parts_.trace->ranked(); }
   void order_by_weight(const Selection& chosen);

@@ -55,7 +55,8 @@ struct RunConfig {
   Section eviction;
   Section prefetch;
   std::uint64_t seed = 1;
-  Json resolved;  // every key with the value in force; what --print-config shows
+  Json resolved;                     // every key with the value in force; what --print-config shows
+  std::filesystem::path base_dir{};  // what the paths of this configuration are relative to
 
   // "FILE: /pointer: message" for a place of this configuration.
   [[nodiscard]] UserError error(const std::string& pointer, const std::string& message) const;
