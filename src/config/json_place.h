@@ -52,7 +52,9 @@ class JsonPlace {
     }
   }
   [[nodiscard]] std::uint64_t integer(std::uint64_t low, std::uint64_t high) const {
-    if (!value_->is_number_unsigned() || value_->get<std::uint64_t>() < low ||
+    const bool below_zero = value_->is_number_integer() && !value_->is_number_unsigned() &&
+                            value_->get<std::int64_t>() < 0;
+    if (!value_->is_number_integer() || below_zero || value_->get<std::uint64_t>() < low ||
         value_->get<std::uint64_t>() > high) {
       throw error(fmt::format("an integer in [{}, {}]", low, high));
     }

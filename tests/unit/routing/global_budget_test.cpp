@@ -98,9 +98,10 @@ TEST_SUITE("routing/global_budget") {
     const Trace trace = trace_of(data);
     const RoutingContext context = context_of(trace, 2);
     const auto policy = routing_policy(budget({{"budget", 0.75}}), context);
+    const std::vector<float> logits(3, 0.5F);
     for (std::size_t layer = 0; layer < 2; ++layer) {
       Gate gate(context.gate, 3, 2);
-      gate.set_logits(std::vector<float>(3, 0.5F), {});
+      gate.set_logits(logits, {});
       const Selection chosen = route(*policy, gate, states_of(3, {}), LayerId(layer));
       CHECK(ids_of(chosen) == (layer == 0 ? Ids{0, 1} : Ids{0}));
     }
@@ -120,13 +121,13 @@ TEST_SUITE("routing/global_budget") {
     compact.k = 2;
     compact.ids = {0, 1, 0, 1};
     const Trace trace = trace_of(compact);
-    CHECK(user_error_of([&] { routing_policy(budget({}), context_of(trace, 2)); }) ==
-          "run.json: /routing/policy: global_budget needs the tensor router_logits of all layers of "
-          "a token, which the trace t lacks");
-    CHECK(contains(user_error_of([&] {
-                     routing_policy(budget({}), routing_context(gate_of('A'), 3, 2, 2));
-                   }),
-                   "which a run without a trace lacks"));
+    CHECK(
+        user_error_of([&] { routing_policy(budget({}), context_of(trace, 2)); }) ==
+        "run.json: /routing/policy: global_budget needs the tensor router_logits of all layers of "
+        "a token, which the trace t lacks");
+    CHECK(contains(
+        user_error_of([&] { routing_policy(budget({}), routing_context(gate_of('A'), 3, 2, 2)); }),
+        "which a run without a trace lacks"));
     // At the setting that changes nothing it needs neither.
     CHECK(!routing_policy(budget({{"k_min", 2}, {"k_max", 2}}), context_of(trace, 2))
                ->needs_logits());

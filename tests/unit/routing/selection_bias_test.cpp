@@ -69,9 +69,10 @@ TEST_SUITE("routing/selection_bias") {
     const auto policy =
         routing_policy({{"policy", "selection_bias"}, {"u", 1}, {"window", 1}}, context);
     Gate gate(spec, 2, 1);
-    gate.set_logits(std::vector<float>{1, 0}, {});
+    const std::vector<float> one_zero{1, 0};
+    gate.set_logits(one_zero, {});
     route(*policy, gate, states_of(2, {}));
-    gate.set_logits(std::vector<float>{1, 0}, {});
+    gate.set_logits(one_zero, {});
     const Selection chosen = route(*policy, gate, states_of(2, {}));
     CHECK(ids_of(chosen) == Ids{1});
     CHECK(chosen.weights == std::vector<double>{0.5});
@@ -97,9 +98,10 @@ TEST_SUITE("routing/selection_bias") {
     const auto policy = routing_policy({{"policy", "selection_bias"}, {"u", 2}, {"window", 1}},
                                        routing_context(groups, 4, 1));
     Gate gate(groups, 4, 1);
+    const std::vector<float> logits{3, 2, 1, 0};
     // Expert 0's price falls by 2, all others rise by 2: the other group is then the better one.
     for (const std::size_t expected : {0U, 2U}) {
-      gate.set_logits(std::vector<float>{3, 2, 1, 0}, {});
+      gate.set_logits(logits, {});
       CHECK(ids_of(route(*policy, gate, states_of(4, {}))) == Ids{expected});
     }
   }
@@ -122,8 +124,8 @@ TEST_SUITE("routing/selection_bias") {
     const auto residency =
         routing_policy({{"policy", "selection_bias"}, {"target", "residency"}}, context);
     CHECK(residency->looks_at_residency());
-    const auto fixed = routing_policy(
-        {{"policy", "selection_bias"}, {"target", "residency"}, {"u", 0}}, context);
+    const auto fixed =
+        routing_policy({{"policy", "selection_bias"}, {"target", "residency"}, {"u", 0}}, context);
     CHECK(!fixed->looks_at_residency());
     CHECK(!fixed->needs_logits());
   }

@@ -24,7 +24,8 @@ Selection run(const Json& more, const Ids& residents = {}, char gate = 'A') {
 }
 
 std::string message(const Json& more) {
-  return user_error_of([&] { routing_policy(steering(more), routing_context(gate_of('A'), 4, 2)); });
+  return user_error_of(
+      [&] { routing_policy(steering(more), routing_context(gate_of('A'), 4, 2)); });
 }
 
 double softmax_of_two(double first, double second) { return 1 / (1 + std::exp(second - first)); }
@@ -118,15 +119,17 @@ TEST_SUITE("routing/steering") {
 
   TEST_CASE("a file in the place of the list") {
     const TemporaryFolder folder;
-    write_file_atomically(folder.path() / "experts.json", [](std::ostream& out) { out << "[[2]]"; });
+    write_file_atomically(folder.path() / "experts.json",
+                          [](std::ostream& out) { out << "[[2]]"; });
     write_file_atomically(folder.path() / "bad.json", [](std::ostream& out) { out << "[[4]]"; });
     RoutingContext context = routing_context(gate_of('A'), 4, 2);
     context.base_dir = folder.path();
     const auto policy =
         routing_policy(steering({{"lambda", 1}, {"file", "experts.json"}}), context);
     CHECK(ids_of(route(*policy, context, kLogits, {})) == Ids{0, 2});
-    CHECK(user_error_of([&] { routing_policy(steering({{"file", "bad.json"}}), context); }) ==
-          "bad.json: /0/0: expected an integer in [0, 3], got 4");
+    CHECK(user_error_of([&] {
+            routing_policy(steering({{"file", "bad.json"}}), context);
+          }) == "bad.json: /0/0: expected an integer in [0, 3], got 4");
     CHECK(contains(user_error_of([&] {
                      routing_policy(steering({{"file", "none.json"}}), context);
                    }),
