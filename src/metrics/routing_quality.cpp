@@ -25,6 +25,7 @@ RoutingQuality::RoutingQuality(RoutingShape shape, std::size_t k, std::size_t ma
     : shape_(shape),
       absolute_mass_(absolute_mass),
       sums_(shape.layers),
+      loads_(shape.layers * shape.experts),
       is_native_(shape.experts, 0) {
   union_.reserve(k + max_experts);
   dropped_masses_.reserve(visits);
@@ -37,6 +38,7 @@ RoutingQuality::RoutingQuality(RoutingShape shape, std::size_t k, std::size_t ma
 
 void RoutingQuality::start() {
   std::fill(sums_.begin(), sums_.end(), Sums{});
+  std::fill(loads_.begin(), loads_.end(), 0);
   dropped_masses_.clear();
   divergences_.clear();
   gate_l2s_.clear();
@@ -57,6 +59,7 @@ void RoutingQuality::add(LayerId layer, Gate& gate, const Selection& executed) {
   const std::size_t kept = gather(gate.native(), executed);
   ++sums.visits;
   sums.experts += executed.ids.size();
+  for (const ExpertId id : executed.ids) ++loads_[index(layer) * shape_.experts + index(id)];
   sums.agreement += static_cast<double>(kept) / static_cast<double>(native_experts);
   ++counts_.experts_histogram[executed.ids.size()];
   if (kept == native_experts && kept == executed.ids.size()) {
@@ -249,14 +252,30 @@ std::optional<double> RoutingQuality::p95(std::span<const double> nonzero) const
   return *at;
 }
 
+double RoutingQuality::load_violation(std::size_t layer) const {
+  if (sums_[layer].experts == 0) return 0;
+  const auto first = loads_.begin() + static_cast<std::ptrdiff_t>(layer * shape_.experts);
+  const auto largest = static_cast<double>(
+      *std::max_element(first, first + static_cast<std::ptrdiff_t>(shape_.experts)));
+  const double mean =
+      static_cast<double>(sums_[layer].experts) / static_cast<double>(shape_.experts);
+  return largest / mean - 1;
+}
+
 RoutingQualityResult RoutingQuality::result() const {
   RoutingQualityResult result = counts_;
   Sums all;
-  for (const Sums& sums : sums_) {
-    all += sums;
-    result.by_layer.push_back(sums.means());
+  double violations = 0;
+  std::size_t visited = 0;
+  for (std::size_t layer = 0; layer < sums_.size(); ++layer) {
+    all += sums_[layer];
+    result.by_layer.push_back(sums_[layer].means());
+    result.by_layer.back().load_violation = load_violation(layer);
+    violations += result.by_layer.back().load_violation;
+    visited += sums_[layer].visits > 0 ? 1 : 0;
   }
   result.mean = all.means();
+  if (visited > 0) result.mean.load_violation = violations / static_cast<double>(visited);
   result.p95_dropped_mass = p95(dropped_masses_);
   result.p95_jensen_shannon = p95(divergences_);
   result.p95_gate_l2 = p95(gate_l2s_);

@@ -32,6 +32,9 @@ struct RoutingProxies {
   std::optional<double> logit_regret;            // sum_S z - sum_{S~} z; needs |S~| = |S|, logits
   std::optional<double> logit_range;             // max z - min z; needs logits
   std::optional<double> bias_divergence;         // see RoutingPolicy::bias_divergence
+  // max_e A_e / B - 1, A_e how often expert e of a layer ran, B the mean of that over its experts;
+  // of all layers: the mean over those that were visited.
+  double load_violation = 0;
 };
 
 struct RoutingQualityResult {
@@ -109,12 +112,14 @@ class RoutingQuality {
   bool weigh(std::size_t native_experts, Gate& gate);
   void add_masses(std::size_t native_experts, Sums& sums);
   void add_logits(std::size_t native_experts, Gate& gate, double total, Sums& sums);
+  [[nodiscard]] double load_violation(std::size_t layer) const;
   [[nodiscard]] std::optional<double> p95(std::span<const double> nonzero) const;
 
   RoutingShape shape_;
   bool absolute_mass_;
   std::vector<Sums> sums_;               // [layers]
   std::vector<Member> union_;            // of the visit
+  std::vector<std::uint64_t> loads_;     // [layers, experts], how often each ran
   std::vector<std::uint8_t> is_native_;  // [experts], in add(): 1 native, 2 native and executed
   // Values per visit that differ from 0, for the percentiles.
   std::vector<double> dropped_masses_;

@@ -77,7 +77,8 @@ Json proxies_json(const RoutingProxies& proxies) {
           {"total_variation", or_null(proxies.total_variation)},
           {"jensen_shannon", or_null(proxies.jensen_shannon)},
           {"gate_l2", or_null(proxies.gate_l2)},
-          {"logit_regret", or_null(proxies.logit_regret)}};
+          {"logit_regret", or_null(proxies.logit_regret)},
+          {"load_violation", proxies.load_violation}};
 }
 
 Json routing_json(const RoutingQualityResult& routing) {

@@ -1,5 +1,7 @@
 // Whole runs of the policies that intervene in the router, on the bundled trace.
 #include "core/files.h"
+#include "metrics/run_metrics.h"
+#include "support/allocation_counter.h"
 #include "support/routing.h"
 #include "support/scenario.h"
 
@@ -67,6 +69,33 @@ TEST_SUITE("api/intervention_runs") {
     const RunResult skipped = run({{"policy", "layer_plan"}, {"executions", plan}});
     CHECK(skipped.cache.accesses * layers == native.cache.accesses * (layers - 1));
     CHECK(skipped.routing.by_layer.front().visits == 0);
+  }
+
+  TEST_CASE("balancing balances: the busiest expert is less so") {
+    const RunResult native = run({{"policy", "top_k"}});
+    const RunResult balanced = run({{"policy", "selection_bias"}, {"u", 0.01}, {"window", 1}});
+    CHECK(balanced.routing.mean.load_violation < native.routing.mean.load_violation);
+  }
+
+  TEST_CASE("a thousand tokens in steady state allocate nothing") {
+    for (const Json& routing :
+         {Json{{"policy", "selection_bias"}, {"window", 3}},
+          Json{{"policy", "selection_bias"}, {"target", "residency"}, {"window", 3}},
+          Json{{"policy", "sticky"}}, Json{{"policy", "steering"}},
+          Json{{"policy", "steering"}, {"mode", "activate"}}, Json{{"policy", "global_budget"}},
+          Json{{"policy", "layer_plan"}, {"executions", {2, 0, 1, 2}}}}) {
+      const std::string shown = routing.dump();
+      CAPTURE(shown);
+      Scenario scenario(1400, 7);
+      scenario.config["routing"] = routing;
+      scenario.config["execution"]["overlap"] = "expert";
+      const auto plan = scenario.plan();
+      RunMetrics metrics(*plan, false);
+      plan->simulation()->run(0, 400, &metrics, false);
+      const std::size_t before = allocations();
+      plan->simulation()->run(400, 1400, &metrics, false);
+      CHECK(allocations() - before == 0);
+    }
   }
 
   TEST_CASE("files are inputs of the run, and a missing one names its key") {

@@ -60,6 +60,18 @@ Duration sum(const Durations<Parts>& parts) {
   return total;
 }
 
+// Counts the passes whose time is not the sum of its parts, or of its critical path.
+class PassSums final : public RunObserver {
+ public:
+  void on_pass(const PassRecord& record) override {
+    const Duration wall = record.end - record.start;
+    ++passes;
+    if (sum(record.parts) != wall || sum(record.path) != wall || record.dependency > wall) ++broken;
+  }
+  std::size_t passes = 0;
+  std::size_t broken = 0;
+};
+
 }  // namespace
 
 TEST_SUITE("routing/layer_plan") {
@@ -186,6 +198,30 @@ TEST_SUITE("routing/layer_plan") {
               doctest::Approx(static_cast<double>(timed.cache.hits) /
                               static_cast<double>(timed.cache.accesses)));
       }
+    }
+  }
+
+  TEST_CASE("random plans: in every pass the parts and the path add up to its time") {
+    Rng rng(3);
+    for (std::uint64_t round = 0; round < 12; ++round) {
+      Scenario scenario(40, round);
+      Json executions = Json::array();
+      for (int layer = 0; layer < 4; ++layer) executions.push_back(rng.below(3));
+      executions[rng.below(4)] = 1;
+      const std::string shown = executions.dump();
+      CAPTURE(shown);
+      const char* overlaps[] = {"none", "expert", "projection"};
+      scenario.config["routing"] = {{"policy", "layer_plan"}, {"executions", executions}};
+      scenario.config["execution"]["overlap"] = overlaps[round % 3];
+      scenario.config["execution"]["lanes"] = 1 + rng.below(4);
+      scenario.config["cache"]["capacity_experts"] = 4 + rng.below(6);
+      if (round % 2 == 1) scenario.config["prefetch"] = {{"policy", "oracle"}, {"distance", 3}};
+      const auto plan = scenario.plan();
+      PassSums sums;
+      plan->simulation()->run(0, plan->schedule().passes.size(), &sums, true);
+      CHECK_NOTHROW(plan->simulation()->drain());
+      CHECK(sums.passes == 40);
+      CHECK(sums.broken == 0);
     }
   }
 
