@@ -39,7 +39,22 @@ void RunPlan::warn_about_recorded_sizes() {
                   bits, config_.bits.expert));
 }
 
+void RunPlan::warn_about_layer_plan() {
+  for (const Pass& pass : schedule_.passes) {
+    if (!pass.starts_sequence) continue;
+    for (std::size_t layer = 0; layer < trace_.shape().layers; ++layer) {
+      if (session_->routing().executions(pass.sequence, static_cast<LayerId>(layer)) == 1) continue;
+      warnings_.push_back(
+          "open loop: the recorded logits do not react to blocks that the routing skips or "
+          "repeats, "
+          "so later layers and tokens would differ in truth");
+      return;
+    }
+  }
+}
+
 void RunPlan::warn_about_traps() {
+  warn_about_layer_plan();
   warn_about_small_cache();
   warn_about_recorded_sizes();
   if (config_.model && !trace_.model().empty() && trace_.model() != config_.model->name) {

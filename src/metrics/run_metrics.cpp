@@ -116,10 +116,11 @@ RunResult RunMetrics::result() const {
   result.token_cycle_bytes = plan_.token_cycle_bytes();
   result.routing = quality_.result();
   result.warnings = plan_.warnings();
-  if (result.routing.mean.agreement < 1) {
+  const bool reweighs = plan_.session().routing().weight_rule() == WeightRule::kAlteredLogits;
+  if (result.routing.mean.agreement < 1 || reweighs) {
     result.warnings.push_back(
-        "open loop: the recorded logits do not react to the experts that this routing swaps or "
-        "drops, so later layers and tokens would differ in truth");
+        "open loop: the recorded logits do not react to the experts that this routing swaps, drops "
+        "or weighs otherwise, so later layers and tokens would differ in truth");
   }
   result.rows = rows_;
   if (plan_.config().device) {

@@ -159,6 +159,19 @@ TEST_SUITE("routing/layer_plan") {
     CHECK(scenario.run().result.time->wall == once.time->wall);
   }
 
+  TEST_CASE("a run with a plan that changes something carries the open-loop caveat") {
+    Scenario scenario(2);
+    const auto warned = [](const RunResult& result) {
+      return std::any_of(result.warnings.begin(), result.warnings.end(), [](const auto& warning) {
+        return contains(warning, "open loop: the recorded logits do not react to blocks");
+      });
+    };
+    CHECK(!warned(run(scenario, {1, 1, 1, 1})));
+    CHECK(warned(run(scenario, {1, 1, 2, 1})));
+    CHECK(warned(run(scenario, {{"0", {1, 0, 1, 1}}})));
+    CHECK(!warned(run(scenario, {{"1", {1, 0, 1, 1}}})));  // a sequence that the trace lacks
+  }
+
   TEST_CASE("a repeat finds what its first pass read; without a cache it reads again") {
     Scenario scenario(1);
     scenario.config["cache"] = {{"capacity_experts", 4}};
