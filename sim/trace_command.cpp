@@ -155,6 +155,16 @@ void print_specialisation(const Json& tokens) {
   fmt::print("  mean sigma of a layer: {:.4f} to {:.4f}\n", *low, *high);
 }
 
+void print_divergence(const Json& divergence) {
+  if (divergence.is_null()) return;
+  const auto layers = divergence["jensen_shannon_by_layer"].get<std::vector<double>>();
+  const auto [low, high] = std::minmax_element(layers.begin(), layers.end());
+  fmt::print(
+      "\nsequences: Jensen-Shannon divergence of the mean routing weights of {} sequences from the "
+      "first's\n  {:.4f} to {:.4f} by layer\n",
+      divergence["sequences"].dump(), *low, *high);
+}
+
 void inspect(const InspectOptions& options) {
   const Trace trace = Trace::open(options.path, options.path);
   const Json summary = trace_summary(trace, options.k);
@@ -165,6 +175,7 @@ void inspect(const InspectOptions& options) {
   print_content(summary);
   print_locality(summary);
   print_specialisation(summary["token_specialisation"]);
+  print_divergence(summary["sequence_divergence"]);
 }
 
 void synthesize(SynthOptions options) {
