@@ -264,6 +264,7 @@ double RoutingQuality::load_violation(std::size_t layer) const {
 
 RoutingQualityResult RoutingQuality::result() const {
   RoutingQualityResult result = counts_;
+  result.by_layer.reserve(sums_.size());
   Sums all;
   double violations = 0;
   std::size_t visited = 0;

@@ -19,6 +19,7 @@ constexpr std::int64_t kNothing = -1;
 std::vector<std::size_t> read_layers(const SafetensorsFile& file, const SafetensorsTensor& delta,
                                      std::size_t moe_layers) {
   std::vector<std::size_t> layers;
+  layers.reserve(delta.shape[1]);
   const SafetensorsTensor* listed = file.find("layers");
   if (listed == nullptr) {
     if (delta.shape[1] != moe_layers) {

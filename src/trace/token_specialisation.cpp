@@ -10,6 +10,7 @@ namespace {
 // [decode tokens]: token ids, in the order of DecodeVisits.
 std::vector<std::int32_t> decoded_ids(const Trace& trace) {
   std::vector<std::int32_t> ids;
+  ids.reserve(trace.shape().tokens);
   for (std::size_t token = 0; token < trace.shape().tokens; ++token) {
     if (trace.phase(token) == Phase::kDecode) ids.push_back(trace.token_id(token));
   }
@@ -52,6 +53,8 @@ std::optional<TokenSpecialisation> token_specialisation(const Trace& trace,
   const auto [tokens, layers, experts] = visits.shape();
   TokenSpecialisation result;
   result.ids = numbers.size();
+  result.mean_sigma.reserve(layers);
+  result.max_sigma.reserve(layers);
   for (const std::int32_t id : ids) result.tokens += numbers.count(id);
   for (std::size_t layer = 0; layer < layers; ++layer) {
     std::vector<std::vector<std::size_t>> uses(numbers.size(), std::vector<std::size_t>(experts));

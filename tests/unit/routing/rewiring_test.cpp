@@ -59,6 +59,7 @@ class Files {
 // The expert of each decoded token at a layer.
 Ids experts_of(const Files& files, RoutingPolicy& policy, std::size_t layer) {
   Ids experts;
+  experts.reserve(4);
   for (std::uint32_t token = 1; token < 5; ++token) {
     Gate gate(files.context.gate, 3, 1);
     gate.set_logits(kLogits, {});

@@ -18,6 +18,7 @@ Ids experts_of(Json config, std::size_t tokens, const std::vector<std::size_t>& 
   const auto policy = routing_policy(config, context);
   Gate gate(context.gate, 2, 1);
   Ids experts;
+  experts.reserve(tokens);
   for (std::size_t token = 0; token < tokens; ++token) {
     gate.set_logits(kOneZero, bias);
     experts.push_back(ids_of(route(*policy, gate, states_of(2, residents))).front());

@@ -32,6 +32,7 @@ double softmax_of_two(double first, double second) { return 1 / (1 + std::exp(se
 
 std::vector<double> softmax(std::span<const float> logits) {
   std::vector<double> values;
+  values.reserve(logits.size());
   double sum = 0;
   for (const float logit : logits) {
     values.push_back(std::exp(static_cast<double>(logit)));
