@@ -142,6 +142,29 @@ void print_locality(const Json& summary) {
   }
 }
 
+void print_specialisation(const Json& tokens) {
+  if (tokens.is_null()) return;
+  fmt::print(
+      "\ntoken ids: spread of an id's uses over the experts (arXiv 2402.01739); 0 if even\n  {} "
+      "ids "
+      "occur more than {} times, in {} tokens\n",
+      tokens["ids"].dump(), tokens["more_occurrences_than"].dump(), tokens["tokens"].dump());
+  if (tokens["ids"] == 0) return;
+  const auto means = tokens["mean_sigma_by_layer"].get<std::vector<double>>();
+  const auto [low, high] = std::minmax_element(means.begin(), means.end());
+  fmt::print("  mean sigma of a layer: {:.4f} to {:.4f}\n", *low, *high);
+}
+
+void print_divergence(const Json& divergence) {
+  if (divergence.is_null()) return;
+  const auto layers = divergence["jensen_shannon_by_layer"].get<std::vector<double>>();
+  const auto [low, high] = std::minmax_element(layers.begin(), layers.end());
+  fmt::print(
+      "\nsequences: Jensen-Shannon divergence of the mean routing weights of {} sequences from the "
+      "first's\n  {:.4f} to {:.4f} by layer\n",
+      divergence["sequences"].dump(), *low, *high);
+}
+
 void inspect(const InspectOptions& options) {
   const Trace trace = Trace::open(options.path, options.path);
   const Json summary = trace_summary(trace, options.k);
@@ -151,6 +174,8 @@ void inspect(const InspectOptions& options) {
   }
   print_content(summary);
   print_locality(summary);
+  print_specialisation(summary["token_specialisation"]);
+  print_divergence(summary["sequence_divergence"]);
 }
 
 void synthesize(SynthOptions options) {

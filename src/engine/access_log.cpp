@@ -27,14 +27,14 @@ void AccessRecorder::on_visit(const Pass& pass, LayerId layer, const VisitOutcom
   const bool first_of_pass = last_ != &pass;
   last_ = &pass;
   const bool resets = first_of_pass && pass.starts_sequence && reset_ == CacheReset::kSequence;
-  log_.add({layer, visit.is_union, pass.measured, resets}, visit.accesses);
+  log_.add({layer, visit.is_union, pass.measured, resets, first_of_pass}, visit.accesses);
 }
 
 AccessLog record_accesses(ExpertSession& session, const TokenSchedule& schedule, CacheReset reset) {
   const RoutingShape shape = session.shape();
-  const std::size_t most = session.max_visit_experts();
-  AccessLog log(shape, schedule.passes.size() * shape.layers,
-                schedule.passes.size() * shape.layers * most);
+  const std::size_t events =
+      schedule.passes.size() * shape.layers * session.routing().max_executions();
+  AccessLog log(shape, events, events * session.max_visit_experts());
   AccessRecorder recorder(log, reset);
   Replay(session, schedule).run(0, schedule.passes.size(), &recorder);
   log.finish();
@@ -57,7 +57,7 @@ CacheCounts replay_accesses(const AccessLog& log, const CacheOptions& options,
     for (const ExpertKey key : log.accesses().event(number)) {
       experts.push_back(expert_of(key, shape.experts));
     }
-    if (event.layer == LayerId{0}) ++token;
+    if (event.starts_pass) ++token;
     const CacheCounts before = all.counts();
     const EventOutcome outcome = event.is_union ? cache.visit_union(token, event.layer, experts)
                                                 : cache.visit(token, event.layer, experts);

@@ -22,6 +22,7 @@ struct LoggedEvent {
   bool is_union = false;       // of several tokens, in touch order
   bool measured = false;       // counts towards the result
   bool resets_before = false;  // the cache is emptied first (a new sequence with cache.reset)
+  bool starts_pass = false;    // the first event of a pass
 };
 
 class AccessLog {

@@ -29,7 +29,7 @@ PathPart path_part_of(TaskKind kind) {
 }
 
 TokenGraphOptions graph_options(const SimulationParts& parts, std::size_t slots) {
-  return {slots, parts.execution.overlap};
+  return {slots, parts.execution.overlap, parts.session->routing().max_executions()};
 }
 
 // Experts that may be read ahead at one moment.
@@ -52,8 +52,9 @@ std::size_t record_capacity(const SimulationParts& parts) {
   const bool has_prefill = parts.schedule->prefill_tokens > 0;
   const std::size_t slots = has_prefill ? shape.experts : parts.session->max_visit_experts();
   const std::size_t reads = parts.session->reads_in_parts() ? 6 : 3;
-  const std::size_t pass =
-      shape.layers * (reads * slots + 4) + 2 * parts.model->num_hidden_layers + 64;
+  const std::size_t blocks = shape.layers * parts.session->routing().max_executions();
+  const std::size_t mixers = parts.model->num_hidden_layers + blocks - shape.layers;
+  const std::size_t pass = blocks * (reads * slots + 4) + 2 * mixers + 64;
   if (!parts.prefetcher->active()) return pass;
   const std::size_t ahead = (shape.layers + 2) * (most_read_at_once(parts) + slots);
   return pass + 4 * std::max(ahead, shape.layers * shape.experts) + 2 * parts.execution.lanes;
@@ -81,12 +82,13 @@ DecodeSimulation::DecodeSimulation(const SimulationParts& parts)
   std::size_t tasks = token_graph_.size();
   if (parts.schedule->prefill_tokens > 0) {
     prefill_graph_ = std::make_unique<CompiledGraph>(
-        build_token_graph(*parts.model, graph_options(parts, shape_.experts)));
+        build_token_graph(*parts.model, {shape_.experts, parts.execution.overlap, 1}));
     tasks = std::max(tasks, prefill_graph_->size());
   }
   queue_.reserve(parts.execution.lanes * 2 + 64);
   pending_.reserve(tasks);
   causes_.resize(tasks);
+  executions_.resize(parts.model->num_hidden_layers, 1);
   dependency_finish_.resize(tasks);
   ready_.reserve(tasks);
   slots_.reserve(shape_.experts);
@@ -115,6 +117,7 @@ void DecodeSimulation::run_pass(const Pass& pass) {
   parts_.session->begin_pass(pass);
   pass_rows_.clear();
   for (const PassToken& token : pass.tokens) pass_rows_.push_back(token.row);
+  plan_layers(pass);
   const TimePoint start = queue_.now();
   causes_[0] = {};
   ready_.push_back(0);
@@ -123,6 +126,14 @@ void DecodeSimulation::run_pass(const Pass& pass) {
   run_events(queue_, *this, [this] { return pass_done_; });
   if (!pass_done_) throw InvariantError("a pass came to a halt before its end");
   report(pass, start);
+}
+
+// Hidden layers without experts are in no plan: they run once.
+void DecodeSimulation::plan_layers(const Pass& pass) {
+  for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
+    executions_[parts_.model->moe_layers[layer]] =
+        parts_.session->executions(pass, static_cast<LayerId>(layer));
+  }
 }
 
 void DecodeSimulation::report(const Pass& pass, TimePoint start) {
@@ -191,6 +202,7 @@ const DecodeSimulation::Slot* DecodeSimulation::slot_of(const Task& task) const 
 }
 
 bool DecodeSimulation::takes_no_time(const Task& task) const {
+  if (task.execution >= executions_[task.hidden_layer] && task.kind != TaskKind::kHead) return true;
   switch (task.kind) {
     case TaskKind::kFetched:
     case TaskKind::kCombine:
@@ -359,7 +371,7 @@ void DecodeSimulation::finish_job(std::uint32_t id) {
   }
   const TaskKind kind = job.span.kind;
   const std::uint32_t task = job.task;
-  if (kind == TaskKind::kRouter) decide_experts(static_cast<LayerId>(graph_->task(task).layer));
+  if (kind == TaskKind::kRouter) decide_experts(graph_->task(task));
   complete(task, ref, job.span.fixed + job.nominal);
   if (kind == TaskKind::kHead) {
     last_job_ = id;
@@ -394,10 +406,13 @@ void DecodeSimulation::finish_transfer(std::uint32_t id) {
   store_.release(id);
 }
 
-void DecodeSimulation::decide_experts(LayerId layer) {
+void DecodeSimulation::decide_experts(const Task& router) {
   ExpertSession& session = *parts_.session;
+  const auto layer = static_cast<LayerId>(router.layer);
   const bool is_prefill = pass_->phase == Phase::kPrefill;
-  VisitOutcome visit = is_prefill ? session.prefill(*pass_, layer) : session.decode(*pass_, layer);
+  VisitOutcome visit = is_prefill             ? session.prefill(*pass_, layer)
+                       : router.execution > 0 ? session.repeat(layer)
+                                              : session.decode(*pass_, layer);
   slots_.clear();
   executed_.clear();
   for (std::size_t i = 0; i < visit.accesses.size(); ++i) {
@@ -415,7 +430,7 @@ void DecodeSimulation::decide_experts(LayerId layer) {
   if (parts_.tiers != nullptr) find_misses(layer, visit.is_union);
   record_.experts += visit.accesses.size();
   if (forecast_.active() && !is_prefill && visit.visited) {
-    visit.predicted = forecast_.named_for(visit.event);
+    visit.predicted = forecast_.named_for(visit.event, layer);
     forecast_.after_visit(pass_->first, layer, visit.event, executed_);
   }
   if (observer_ != nullptr && visit.visited)

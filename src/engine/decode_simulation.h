@@ -89,7 +89,8 @@ class DecodeSimulation {
                         CauseRef cause);
   [[nodiscard]] ReadSizes reads_of(TaskKind kind, const Slot& slot) const;
   void start_fetch(std::uint32_t id, const Slot& slot);
-  void decide_experts(LayerId layer);
+  void plan_layers(const Pass& pass);
+  void decide_experts(const Task& router);
   void begin_forecast(const Pass& pass);
   void predict(CauseRef cause);
   void read_ahead(CauseRef cause);
@@ -116,6 +117,7 @@ class DecodeSimulation {
   // The pass under way.
   const CompiledGraph* graph_ = nullptr;
   const Pass* pass_ = nullptr;
+  std::vector<std::uint32_t> executions_;    // [hidden layers], how often its block runs
   std::vector<std::uint16_t> pending_;       // [tasks], predecessors that have not ended
   std::vector<CauseRef> causes_;             // [tasks], the end that made it ready
   std::vector<Duration> dependency_finish_;  // [tasks], earliest end of its predecessors

@@ -87,7 +87,9 @@ void ExpertSession::order_by_weight(const Gate& gate, const Selection& chosen) {
 
 VisitOutcome ExpertSession::decode(const Pass& pass, LayerId layer) {
   if (!lanes_.empty()) return decode_batch(pass, layer);
-  return reader_.set(gate_, pass.first, layer) ? route(pass, layer) : VisitOutcome{};
+  if (reader_.set(gate_, pass.first, layer)) return route(pass, layer);
+  chosen_.clear();  // nothing to repeat
+  return {};
 }
 
 VisitOutcome ExpertSession::decode(const Pass& pass, LayerId layer, std::span<const float> logits,
@@ -119,6 +121,15 @@ void ExpertSession::check_selection(const Selection& chosen) const {
   if (chosen.ids.empty() || chosen.ids.size() > parts_.routing->max_experts()) {
     throw InvariantError("a routing policy returned more experts than it declared, or none");
   }
+}
+
+VisitOutcome ExpertSession::repeat(LayerId layer) {
+  if (chosen_.ids.empty()) return {};
+  order_by_weight(gate_, chosen_);  // weights.on_miss may have skipped some
+  VisitOutcome visit = mixed_ ? visit_mixed(layer) : visit_cache(layer);
+  visit.gate = &gate_;
+  visit.executed = &chosen_;
+  return visit;
 }
 
 VisitOutcome ExpertSession::visit_cache(LayerId layer) {
@@ -256,8 +267,7 @@ VisitOutcome ExpertSession::prefill(const Pass& pass, LayerId layer) {
   if (by_weight_.empty()) return visit;
   if (mixed_) {
     mixed_->demand_full(by_weight_);
-    visit =
-        settle_mixed(layer, parts_.cache->visit_union(decoded_tokens_, layer, mixed_->items()));
+    visit = settle_mixed(layer, parts_.cache->visit_union(decoded_tokens_, layer, mixed_->items()));
     visit.is_union = true;
     visit.served = union_counts_;
     return visit;

@@ -121,6 +121,13 @@ class ExpertSession {
   // For one sequence.
   VisitOutcome decode(const Pass& pass, LayerId layer, std::span<const float> logits,
                       std::span<const float> selection_bias);
+  // How often the block of the layer runs in this pass; where 0, nobody calls decode().
+  [[nodiscard]] std::uint32_t executions(const Pass& pass, LayerId layer) const {
+    return pass.phase == Phase::kPrefill ? 1 : parts_.routing->executions(pass.sequence, layer);
+  }
+  // The block of the layer that decode() was called for last runs once more, with the same experts:
+  // an event of its own in the cache, in which what the first one kept is a hit.
+  VisitOutcome repeat(LayerId layer);
   // REQUIRES: pass.phase == kPrefill. Plain top-k of every token, one union event.
   VisitOutcome prefill(const Pass& pass, LayerId layer);
 

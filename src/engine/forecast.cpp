@@ -76,13 +76,14 @@ void Forecast::ask_each_row(std::uint32_t ahead) {
 void Forecast::keep_next() {
   if (kept_event_ != next_event_) kept_.clear();
   kept_event_ = next_event_;
+  kept_layer_ = next_layer_ % shape_.layers;
   for (const ExpertKey key : named_) {
     if (std::find(kept_.begin(), kept_.end(), key) == kept_.end()) kept_.push_back(key);
   }
 }
 
-std::span<const ExpertKey> Forecast::named_for(std::uint32_t event) const {
-  if (event != kept_event_) return {};
+std::span<const ExpertKey> Forecast::named_for(std::uint32_t event, LayerId layer) const {
+  if (event != kept_event_ || index(layer) != kept_layer_) return {};
   return kept_;
 }
 

@@ -36,8 +36,9 @@ class Forecast {
   [[nodiscard]] std::uint64_t predictor_bytes() const {
     return prefetcher_.predictor_bytes(query(1));
   }
-  // All that was named for event `event` as the next visit, distinct; empty where nothing was.
-  [[nodiscard]] std::span<const ExpertKey> named_for(std::uint32_t event) const;
+  // All that was named for event `event`, of this layer, as the next visit, distinct; empty where
+  // nothing was: predictors take the layers in order, which a layer plan may not.
+  [[nodiscard]] std::span<const ExpertKey> named_for(std::uint32_t event, LayerId layer) const;
 
  private:
   [[nodiscard]] PrefetchQuery query(std::uint32_t ahead) const;
@@ -57,6 +58,7 @@ class Forecast {
   std::vector<ExpertKey> of_row_;
   std::vector<ExpertKey> kept_;   // named for the next visit
   std::uint32_t kept_event_ = 0;  // which that is
+  std::size_t kept_layer_ = 0;
 };
 
 }  // namespace moesim

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "engine/expert_session.h"
 #include "engine/run_observer.h"
@@ -18,6 +19,8 @@ class Replay {
   void run(std::size_t first, std::size_t end, RunObserver* observer);
 
  private:
+  VisitOutcome visit_layer(const Pass& pass, LayerId layer, std::uint32_t execution);
+
   ExpertSession& session_;
   const TokenSchedule& schedule_;
   CacheCounts counted_;

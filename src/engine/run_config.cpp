@@ -34,6 +34,7 @@ class ConfigReader {
     const CacheConfig cache = read_cache(inputs);
     Section prefetch =
         read_policy<Prefetcher>(root_.optional_object("prefetch"), "prefetch", "none");
+    inputs.insert(inputs.end(), policy_files_.begin(), policy_files_.end());
     const ExecutionOptions execution = read_execution(device, trace.schedule.batch);
     std::vector<TierConfig> tiers = read_tier_configs(root_, device, resolved_);
     const std::uint64_t seed = root_.integer_or("seed", 1);
@@ -184,7 +185,25 @@ class ConfigReader {
     if (!section) section = Section(Json{{"policy", fallback}}, root_.file(), "/" + key);
     Json resolved = Registry<Interface>::instance().resolve(*section);
     resolved_[Json::json_pointer("/" + key)] = resolved;
+    for (const Parameter& parameter : Registry<Interface>::instance()
+                                          .all()
+                                          .at(resolved.at("policy").template get<std::string>())
+                                          .parameters) {
+      if (parameter.type == "file") read_policy_file(*section, parameter.name);
+    }
     return {std::move(resolved), section->file(), section->pointer()};
+  }
+
+  // A file that a policy will read is an input of the run.
+  void read_policy_file(Section& section, const std::string& key) {
+    if (!section.has(key)) return;
+    const std::string shown = section.string(key);
+    try {
+      require_regular_file(base_dir_ / shown, shown);
+    } catch (const UserError& error) {
+      throw section.error(key, error.what());
+    }
+    policy_files_.push_back({shown, base_dir_ / shown});
   }
 
   Section read_routing(std::optional<std::size_t>& k) {
@@ -300,6 +319,7 @@ class ConfigReader {
   std::optional<Section> eviction_;
   std::optional<ExpertAllocation> allocation_;
   MissOptions on_miss_;
+  std::vector<RunConfig::Input> policy_files_;
 };
 
 }  // namespace
@@ -309,7 +329,9 @@ UserError RunConfig::error(const std::string& pointer, const std::string& messag
 }
 
 RunConfig read_run_config(const Json& root, const std::string& shown, const fs::path& base_dir) {
-  return ConfigReader(root, shown, base_dir).read();
+  RunConfig config = ConfigReader(root, shown, base_dir).read();
+  config.base_dir = base_dir;
+  return config;
 }
 
 }  // namespace moesim

@@ -65,6 +65,7 @@ struct RunConfig {
   Json resolved;  // every key with the value in force; what --print-config shows
   std::optional<ExpertAllocation> allocation;  // weights.allocation
   MissOptions on_miss;
+  std::filesystem::path base_dir{};  // what the paths of this configuration are relative to
 
   // "FILE: /pointer: message" for a place of this configuration.
   [[nodiscard]] UserError error(const std::string& pointer, const std::string& message) const;

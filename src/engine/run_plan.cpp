@@ -223,7 +223,8 @@ void RunPlan::check_routing(const RoutingPolicy& routing) const {
 }
 
 std::unique_ptr<RoutingPolicy> RunPlan::make_routing(const Section& section) const {
-  const RoutingContext context{trace_.shape(), gate_, k_, &trace_, config_.seed};
+  RoutingContext context{trace_.shape(), gate_, k_, &trace_, config_.seed, {}};
+  context.base_dir = config_.base_dir;
   auto routing = Registry<RoutingPolicy>::instance().make(section, context);
   check_routing(*routing);
   return routing;

@@ -53,12 +53,31 @@ void RunPlan::warn_about_training() {
   if (seen == 0) return;
   warnings_.push_back(fmt::format(
       "prefetch {} was trained on {} of the {} measured tokens: its recall and what follows from "
-      "it "
-      "are those of hindsight",
+      "it are those of hindsight",
       config_.prefetch.json().at("policy").get<std::string>(), seen, schedule_.measured_tokens));
 }
 
+// A pass over several sequences walks through the layers once, for all of them.
+void RunPlan::check_layer_plan() {
+  for (const Pass& pass : schedule_.passes) {
+    if (!pass.starts_sequence) continue;
+    for (std::size_t layer = 0; layer < trace_.shape().layers; ++layer) {
+      if (session_->routing().executions(pass.sequence, static_cast<LayerId>(layer)) == 1) continue;
+      if (config_.schedule.batch.size > 1) {
+        throw config_.error(
+            "/execution/batch",
+            "expected 1, because the routing skips or repeats layers of a sequence");
+      }
+      warnings_.push_back(
+          "open loop: the recorded logits do not react to blocks that the routing skips or "
+          "repeats, so later layers and tokens would differ in truth");
+      return;
+    }
+  }
+}
+
 void RunPlan::warn_about_traps() {
+  check_layer_plan();
   warn_about_small_cache();
   warn_about_training();
   warn_about_recorded_sizes();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "core/errors.h"
 
@@ -22,7 +23,10 @@ double divergence_part(double own, double other) {
 
 RoutingQuality::RoutingQuality(RoutingShape shape, std::size_t k, std::size_t max_experts,
                                std::size_t tokens)
-    : all_(tokens * shape.layers), is_native_(shape.experts, 0) {
+    : shape_(shape),
+      all_(tokens * shape.layers),
+      loads_(shape.layers * shape.experts),
+      is_native_(shape.experts, 0) {
   layers_.reserve(shape.layers);
   for (std::size_t layer = 0; layer < shape.layers; ++layer) layers_.emplace_back(tokens);
   union_.reserve(k + max_experts);
@@ -34,6 +38,7 @@ RoutingQuality::RoutingQuality(RoutingShape shape, std::size_t k, std::size_t ma
 void RoutingQuality::start() {
   all_.clear();
   for (Statistics& layer : layers_) layer.clear();
+  std::fill(loads_.begin(), loads_.end(), 0);
   counts_.added = 0;
   counts_.removed = 0;
   for (auto* counts :
@@ -47,6 +52,7 @@ void RoutingQuality::add(LayerId layer, Gate& gate, const Selection& executed) {
   const double total = gate.has_logits() ? gate.total_relative_probability() : 0.0;
   const std::size_t native_experts = gate.native().ids.size();
   const std::size_t kept = gather(gate.native(), executed);
+  for (const ExpertId id : executed.ids) ++loads_[index(layer) * shape_.experts + index(id)];
   const double agreement = static_cast<double>(kept) / static_cast<double>(native_experts);
   Values values;
   values[kExperts] = static_cast<double>(executed.ids.size());
@@ -248,16 +254,32 @@ RoutingProxies RoutingQuality::Statistics::p95s() const {
   return proxies([](const Series& series) { return series.tail.p95(); });
 }
 
+double RoutingQuality::load_violation(std::size_t layer) const {
+  const auto first = loads_.begin() + static_cast<std::ptrdiff_t>(layer * shape_.experts);
+  const auto end = first + static_cast<std::ptrdiff_t>(shape_.experts);
+  const std::uint64_t all = std::accumulate(first, end, std::uint64_t{0});
+  if (all == 0) return 0;
+  const auto largest = static_cast<double>(*std::max_element(first, end));
+  return largest * static_cast<double>(shape_.experts) / static_cast<double>(all) - 1;
+}
+
 RoutingQualityResult RoutingQuality::result() const {
   RoutingQualityResult result = counts_;
   result.mean = all_.means();
   result.p95 = all_.p95s();
   result.by_layer.reserve(layers_.size());
   result.p95_by_layer.reserve(layers_.size());
-  for (const Statistics& layer : layers_) {
-    result.by_layer.push_back(layer.means());
-    result.p95_by_layer.push_back(layer.p95s());
+  result.load_violation_by_layer.reserve(layers_.size());
+  double violations = 0;
+  std::size_t visited = 0;
+  for (std::size_t l = 0; l < layers_.size(); ++l) {
+    result.by_layer.push_back(layers_[l].means());
+    result.p95_by_layer.push_back(layers_[l].p95s());
+    result.load_violation_by_layer.push_back(load_violation(l));
+    violations += result.load_violation_by_layer.back();
+    visited += result.by_layer.back().visits > 0 ? 1 : 0;
   }
+  if (visited > 0) result.load_violation = violations / static_cast<double>(visited);
   return result;
 }
 

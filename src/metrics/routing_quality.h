@@ -48,6 +48,10 @@ struct RoutingQualityResult {
   std::vector<std::uint64_t> displaced_by_rank;  // [k], of native rank r, not executed
   std::vector<std::uint64_t> promoted_by_rank;   // [experts], of rank r >= k, executed
   std::vector<std::uint64_t> experts_histogram;  // [max_experts + 1], visits that ran n experts
+  // max_e A_e / B - 1, A_e how often expert e of a layer ran, B the mean of that over its experts;
+  // of all layers: the mean over those that were visited.
+  double load_violation = 0;
+  std::vector<double> load_violation_by_layer;  // [layers]
 };
 
 // Not for prefill. Visits whose executed set is the native one take a short way: their proxies are
@@ -133,10 +137,14 @@ class RoutingQuality {
   void compare_gates(std::size_t native_experts, double native_sum, double executed_sum,
                      Values& values) const;
   void compare_logits(std::size_t native_experts, Gate& gate, double total, Values& values) const;
+  [[nodiscard]] double load_violation(std::size_t layer) const;
+
+  RoutingShape shape_;
 
   std::vector<Statistics> layers_;  // [layers]
   Statistics all_;
   std::vector<Member> union_;            // of the visit
+  std::vector<std::uint64_t> loads_;     // [layers, experts], how often each ran
   std::vector<std::uint8_t> is_native_;  // [experts], in add(): 1 native, 2 native and executed
   RoutingQualityResult counts_;          // its counts only
 };

@@ -65,7 +65,7 @@ RunMetrics::RunMetrics(RunPlan& plan, bool keep_rows)
     : plan_(plan),
       keep_rows_(keep_rows),
       quality_(plan.trace().shape(), plan.k(), plan.session().routing().max_experts(),
-               plan.schedule().measured_tokens),
+               plan.schedule().measured_tokens * plan.session().routing().max_executions()),
       prediction_(plan.trace().shape()) {
   const TokenSchedule& schedule = plan.schedule();
   walls_.reserve(schedule.measured_tokens);
@@ -219,10 +219,11 @@ RunResult RunMetrics::result() const {
   result.low_precision = low_precision_;
   result.skipped_experts = skipped_experts_;
   result.warnings = plan_.warnings();
-  if (result.routing.mean.agreement < 1) {
+  const bool reweighs = plan_.session().routing().weight_rule() == WeightRule::kAlteredLogits;
+  if (result.routing.mean.agreement < 1 || reweighs) {
     result.warnings.push_back(
-        "open loop: the recorded logits do not react to the experts that this routing swaps or "
-        "drops, so later layers and tokens would differ in truth");
+        "open loop: the recorded logits do not react to the experts that this routing swaps, drops "
+        "or weighs otherwise, so later layers and tokens would differ in truth");
   }
   if (result.low_precision > 0) {
     result.warnings.push_back(

@@ -56,12 +56,12 @@ class GraphBuilder {
     std::size_t moe_layer = 0;
     for (std::size_t hidden = 0; hidden < model_.num_hidden_layers; ++hidden) {
       hidden_ = static_cast<std::uint16_t>(hidden);
-      append(TaskKind::kAttention);
       if (model_.is_moe_layer(hidden)) {
         layer_ = static_cast<std::uint16_t>(moe_layer++);
-        add_experts();
-      } else if (model_.dense_ffn_params() > 0) {
-        append(TaskKind::kDenseFfn);
+        add_moe_blocks();
+      } else {
+        append(TaskKind::kAttention);
+        if (model_.dense_ffn_params() > 0) append(TaskKind::kDenseFfn);
       }
     }
     append(TaskKind::kHead);
@@ -70,7 +70,8 @@ class GraphBuilder {
 
  private:
   Vertex add(TaskKind kind, std::size_t slot = 0) {
-    return boost::add_vertex(Task{kind, hidden_, layer_, static_cast<std::uint16_t>(slot)}, graph_);
+    return boost::add_vertex(
+        Task{kind, execution_, hidden_, layer_, static_cast<std::uint16_t>(slot)}, graph_);
   }
   Vertex add_after(Vertex before, TaskKind kind, std::size_t slot = 0) {
     const Vertex task = add(kind, slot);
@@ -80,6 +81,15 @@ class GraphBuilder {
   void append(TaskKind kind) {
     const bool first = boost::num_vertices(graph_) == 0;
     last_ = first ? add(kind) : add_after(last_, kind);
+  }
+
+  void add_moe_blocks() {
+    for (std::uint32_t i = 0; i < options_.executions; ++i) {
+      execution_ = static_cast<std::uint8_t>(i);
+      append(TaskKind::kAttention);
+      add_experts();
+    }
+    execution_ = 0;
   }
 
   void add_experts() {
@@ -118,6 +128,7 @@ class GraphBuilder {
   Vertex last_ = 0;
   std::uint16_t hidden_ = 0;
   std::uint16_t layer_ = 0;
+  std::uint8_t execution_ = 0;
 };
 
 // In topological order; throws where there is none.
@@ -138,6 +149,7 @@ std::vector<Vertex> topological_order(const TaskGraph& graph) {
 }
 
 std::string label(const Task& task) {
+  const std::string again = task.execution > 0 ? "\\nagain" : "";
   switch (task.kind) {
     case TaskKind::kAttention:
     case TaskKind::kDenseFfn:
@@ -145,12 +157,12 @@ std::string label(const Task& task) {
     case TaskKind::kFetched:
     case TaskKind::kShared:
     case TaskKind::kCombine:
-      return fmt::format("{}\\nlayer {}", to_string(task.kind), task.hidden_layer);
+      return fmt::format("{}\\nlayer {}{}", to_string(task.kind), task.hidden_layer, again);
     case TaskKind::kHead:
       return to_string(task.kind);
     default:
-      return fmt::format("{}\\nlayer {} slot {}", to_string(task.kind), task.hidden_layer,
-                         task.slot);
+      return fmt::format("{}\\nlayer {} slot {}{}", to_string(task.kind), task.hidden_layer,
+                         task.slot, again);
   }
 }
 

@@ -2,7 +2,8 @@
 //
 // A pass is one decoded token, or a prefill over several tokens. The graph is a template with as
 // many expert slots per MoE layer as the routing policy may select; slots that a visit does not
-// use, and reads of experts that are resident, take no time. It says nothing about resources:
+// use, reads of experts that are resident, and executions of a layer beyond what the routing policy
+// plans, take no time. It says nothing about resources:
 // which task runs where, and how long, is the engine's.
 #pragma once
 
@@ -42,6 +43,7 @@ const char* to_string(TaskKind kind);
 
 struct Task {
   TaskKind kind = TaskKind::kAttention;
+  std::uint8_t execution = 0;  // of the MoE layer's block: 1 for its repeat, and so on
   std::uint16_t hidden_layer = 0;
   std::uint16_t layer = 0;  // LayerId value; only for tasks of MoE layers
   std::uint16_t slot = 0;   // only for tasks of an expert slot
@@ -50,11 +52,13 @@ struct Task {
 struct TokenGraphOptions {
   std::size_t slots = 1;  // expert slots per MoE layer
   Overlap overlap = Overlap::kNone;
+  std::uint32_t executions = 1;  // of the block of each MoE layer, one after the other
 };
 
 using TaskGraph = boost::adjacency_list<boost::vecS, boost::vecS, boost::bidirectionalS, Task>;
 
-// REQUIRES: options.slots > 0. Throws InvariantError if the graph had a cycle.
+// REQUIRES: options.slots > 0, 0 < options.executions < 256. Throws InvariantError if the graph had
+// a cycle.
 TaskGraph build_token_graph(const MoeModel& model, const TokenGraphOptions& options);
 
 // Graphviz.

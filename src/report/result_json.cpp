@@ -31,10 +31,11 @@ Json parts_json(const Durations<Parts>& parts, std::size_t tokens, std::size_t c
 }
 
 // Little's law: what the mean lifetime is in the steady state. The cache holds `cache_slots`
-// experts for `measured_tokens`, and each load begins one stay.
+// experts for as many decode passes, and each load begins one stay.
 Json little_lifetime(const RunResult& result) {
   if (result.cache.loads == 0 || result.cache_slots.value_or(0) == 0) return nullptr;
-  return static_cast<double>(*result.cache_slots * result.measured_tokens) /
+  const std::uint64_t passes = result.batch ? result.batch->passes : result.measured_tokens;
+  return static_cast<double>(*result.cache_slots * passes) /
          static_cast<double>(result.cache.loads);
 }
 
@@ -150,6 +151,7 @@ Json weights_json(const RunReport& report) {
 Json routing_json(const RunResult& result) {
   const RoutingQualityResult& routing = result.routing;
   Json json = proxies_json(routing.mean);
+  json["load_violation"] = routing.load_violation;
   const std::uint64_t ran = result.cache.accesses;
   json["low_precision_share"] = ratio(result.low_precision, ran);
   json["skipped_experts"] = result.skipped_experts;
@@ -163,6 +165,7 @@ Json routing_json(const RunResult& result) {
   json["by_layer"] = Json::array();
   for (std::size_t layer = 0; layer < routing.by_layer.size(); ++layer) {
     json["by_layer"].push_back(proxies_json(routing.by_layer[layer]));
+    json["by_layer"].back()["load_violation"] = routing.load_violation_by_layer[layer];
     json["by_layer"].back()["p95"] = proxies_json(routing.p95_by_layer[layer]);
   }
   return json;

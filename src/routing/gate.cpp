@@ -204,31 +204,39 @@ void Gate::compute_ranking() {
     std::copy(logits_.begin(), logits_.end(), ranking_.begin());
     return;
   }
-  const bool by_softmax =
-      spec_.code == GateCode::kA || spec_.code == GateCode::kB || spec_.code == GateCode::kC;
-  const std::span<const double> unbiased = by_softmax ? probabilities() : scores();
+  rank_scores(selection_scores(), ranking_);
+}
+
+std::span<const double> Gate::selection_scores() {
+  const bool by_sigmoid = spec_.code == GateCode::kD || spec_.code == GateCode::kE;
+  return by_sigmoid ? scores() : probabilities();
+}
+
+void Gate::rank_scores(std::span<const double> from, std::span<double> ranking) {
+  const bool knows_bias = spec_.code != GateCode::kF && spec_.code != GateCode::kG;
+  const bool biased = knows_bias && !bias_.empty();
   for (std::size_t e = 0; e < experts_; ++e) {
-    ranking_[e] = unbiased[e] + (bias_.empty() ? 0.0 : static_cast<double>(bias_[e]));
+    ranking[e] = from[e] + (biased ? static_cast<double>(bias_[e]) : 0.0);
   }
-  if (!group_scores_.empty()) exclude_groups();
+  if (!group_scores_.empty()) exclude_groups(ranking);
 }
 
 // DeepSeek-V3: a group is worth the sum of its two largest scores; only the best groups take part.
-void Gate::exclude_groups() {
+void Gate::exclude_groups(std::span<double> ranking) {
   const std::size_t size = experts_ / spec_.n_group;
   for (std::size_t group = 0; group < spec_.n_group; ++group) {
     double best = -kInfinity;
     double second = -kInfinity;
     for (std::size_t e = group * size; e < (group + 1) * size; ++e) {
-      second = std::max(second, std::min(best, ranking_[e]));
-      best = std::max(best, ranking_[e]);
+      second = std::max(second, std::min(best, ranking[e]));
+      best = std::max(best, ranking[e]);
     }
     group_scores_[group] = size > 1 ? best + second : best;
   }
   select_top_k<double, std::uint16_t>(group_scores_, kept_groups_);
   for (std::size_t group = 0; group < spec_.n_group; ++group) {
     if (std::find(kept_groups_.begin(), kept_groups_.end(), group) != kept_groups_.end()) continue;
-    const auto first = ranking_.begin() + static_cast<std::ptrdiff_t>(group * size);
+    const auto first = ranking.begin() + static_cast<std::ptrdiff_t>(group * size);
     std::fill_n(first, size, -kInfinity);
   }
 }

@@ -32,6 +32,10 @@ class Gate {
   [[nodiscard]] std::size_t k() const { return k_; }
   [[nodiscard]] bool has_logits() const { return !logits_.empty(); }
 
+  // What the visit was set to; empty on a compact visit, and where there is no bias.
+  [[nodiscard]] std::span<const float> logits() const { return logits_; }
+  [[nodiscard]] std::span<const float> selection_bias() const { return bias_; }
+
   // True where the weights of a selection are divided by their sum (A, C, E; D unless its spec says
   // otherwise).
   [[nodiscard]] bool renormalises() const;
@@ -61,6 +65,13 @@ class Gate {
     return ranks_by_logits() ? word_at_least(logits_, not_below(bound), base)
                              : word_at_least(ranking(), bound, base);
   }
+  // [experts]: the scores that a selection bias is added to: probabilities() or, for D and E, the
+  // sigmoids.
+  std::span<const double> selection_scores();
+  // The ranking that the model would derive from these scores in the place of selection_scores():
+  // adds the selection bias and gives experts of groups that it then excludes -infinity. Both
+  // [experts]; they may be the same.
+  void rank_scores(std::span<const double> from, std::span<double> ranking);
   // Largest minus smallest finite ranking().
   double ranking_range();
   // Experts that rank before this one, equal scores by lower id: 0 for the best.
@@ -82,7 +93,7 @@ class Gate {
   void start_visit();
   void compute_ranking();
   void compute_native();
-  void exclude_groups();
+  void exclude_groups(std::span<double> ranking);
   // [experts]: exp(logit - largest) for A, B, C, F, G; sigmoid for D, E.
   std::span<const double> scores();
   double largest_logit();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <span>
 
@@ -23,6 +24,7 @@ struct RoutingContext {
   std::size_t k = 0;             // experts that the router selects natively
   const Trace* trace = nullptr;  // for calibration (medians, counts) and for what the trace lacks
   std::uint64_t seed = 1;
+  std::filesystem::path base_dir;  // what the paths of a policy's files are relative to
 };
 
 // One token at one layer.
@@ -42,6 +44,7 @@ enum class WeightRule : std::uint8_t {
   kKeepsNativeSum,     // Gate::weights(), scaled to the sum of the native weights
   kShareOfCandidates,  // p_e divided by its sum over the k candidates, of which some do not run:
                        // their mass is lost
+  kAlteredLogits,      // the model's own rule on altered_logits() instead of the logits
 };
 
 class RoutingPolicy {
@@ -72,6 +75,18 @@ class RoutingPolicy {
       const RouterVisit& /*visit*/, const ResidencyView& /*residency*/) const {
     return std::nullopt;
   }
+  // [experts]: the logits z' that drove selection and weights of the visit that was routed last,
+  // where weight_rule() is kAlteredLogits; empty for others. Valid until the next visit.
+  [[nodiscard]] virtual std::span<const float> altered_logits() const { return {}; }
+  // How often the block of this layer (attention, router and experts) runs for a decoded token of
+  // the sequence: 0 skips it, and route() is not called; 2 runs it twice, the second time with the
+  // experts of the first. The same for all tokens of a sequence.
+  [[nodiscard]] virtual std::uint32_t executions(std::int32_t /*sequence*/,
+                                                 LayerId /*layer*/) const {
+    return 1;
+  }
+  // The most that executions() ever returns, at least 1.
+  [[nodiscard]] virtual std::uint32_t max_executions() const { return 1; }
   // Called before the first token of each sequence. Estimators persist; per-sequence state does
   // not.
   virtual void begin_sequence(std::int32_t /*sequence*/) {}

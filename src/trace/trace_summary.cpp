@@ -5,7 +5,9 @@
 #include "trace/decode_visits.h"
 #include "trace/locality.h"
 #include "trace/safetensors_file.h"
+#include "trace/sequence_divergence.h"
 #include "trace/tensor_rules.h"
+#include "trace/token_specialisation.h"
 
 namespace moesim {
 namespace {
@@ -81,7 +83,9 @@ Json trace_summary(const Trace& trace, std::size_t k) {
           {"metadata", Json(trace.metadata())},
           {"k", visits.k()},
           {"experts_from", visits.from_ids() ? "topk_ids" : "router_logits"},
-          {"locality", to_json(measure_locality(visits))}};
+          {"locality", to_json(measure_locality(visits))},
+          {"token_specialisation", to_json(token_specialisation(trace, visits), kRareToken)},
+          {"sequence_divergence", to_json(sequence_divergence(trace))}};
 }
 
 }  // namespace moesim

@@ -28,14 +28,31 @@ void scale(std::vector<double>& values, double factor) {
   for (double& value : values) value *= factor;
 }
 
+// Routes every visit of the case and calls `check(policy, gate, chosen)` after each, while what the
+// policy says of the visit is valid.
+template <class Check>
+void for_every_visit(const RoutingCase& it, Check&& check) {
+  const auto policy = it.policy();
+  Gate gate = it.gate();
+  policy->begin_sequence(0);
+  for (std::size_t t = 0; t < it.visits.size(); ++t) {
+    gate.set_logits(it.visits[t].logits, {});
+    const Selection chosen =
+        route(*policy, gate, it.visits[t].states, LayerId{0}, static_cast<std::uint32_t>(t));
+    check(*policy, gate, chosen);
+  }
+}
+
 // The weights that `rule` gives to a selection; for kShareOfCandidates, whose candidates nobody
-// knows but the policy, those in its proportions.
+// knows but the policy, those in its proportions. For kAlteredLogits the gate is set to those.
 std::vector<double> expected(WeightRule rule, Gate& gate, const Selection& chosen) {
-  std::vector<double> weights = rule == WeightRule::kGate || rule == WeightRule::kKeepsNativeSum
-                                    ? by_the_gate(gate, chosen)
-                                    : probabilities_of(gate, chosen);
+  const bool by_gate = rule == WeightRule::kGate || rule == WeightRule::kKeepsNativeSum ||
+                       rule == WeightRule::kAlteredLogits;
+  std::vector<double> weights =
+      by_gate ? by_the_gate(gate, chosen) : probabilities_of(gate, chosen);
   switch (rule) {
     case WeightRule::kGate:
+    case WeightRule::kAlteredLogits:
     case WeightRule::kProbabilities:
       break;
     case WeightRule::kRenormalised:
@@ -67,17 +84,17 @@ void check_share(Gate& gate, const Selection& chosen) {
 TEST_SUITE("property/routing_weights") {
   TEST_CASE("weights follow the rule that the policy declares") {
     for_every_policy(21, [](const RoutingCase& it) {
-      const WeightRule rule = it.policy()->weight_rule();
-      const std::vector<Selection> routed = route_all(it);
-      Gate gate = it.gate();
-      for (std::size_t t = 0; t < routed.size(); ++t) {
-        gate.set_logits(it.visits[t].logits, {});
-        const std::vector<double> weights = expected(rule, gate, routed[t]);
+      for_every_visit(it, [&](const RoutingPolicy& policy, Gate& gate, const Selection& chosen) {
+        const WeightRule rule = policy.weight_rule();
+        Gate altered = it.gate();
+        const bool alters = rule == WeightRule::kAlteredLogits;
+        if (alters) altered.set_logits(policy.altered_logits(), {});
+        const std::vector<double> weights = expected(rule, alters ? altered : gate, chosen);
         for (std::size_t i = 0; i < weights.size(); ++i) {
-          REQUIRE(near(routed[t].weights[i], weights[i], kTolerance * (1 + weights[i])));
+          REQUIRE(near(chosen.weights[i], weights[i], kTolerance * (1 + weights[i])));
         }
-        if (rule == WeightRule::kShareOfCandidates) check_share(gate, routed[t]);
-      }
+        if (rule == WeightRule::kShareOfCandidates) check_share(gate, chosen);
+      });
     });
   }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,24 @@ struct RoutingSettings {
   Use use;
   Json (*settings)(const SettingsFor&);
 };
+
+// Deltas for each 100 tokens, which are one sequence in the tests' traces.
+inline Json recorded_deltas(const SettingsFor& at) {
+  Json segments = Json::array();
+  for (std::size_t s = 0; s < at.shape.tokens / 100; ++s) {
+    Json layers = Json::array();
+    for (std::size_t l = 0; l < at.shape.layers; ++l) {
+      std::vector<double> delta(at.shape.experts);
+      for (std::size_t e = 0; e < delta.size(); ++e) {
+        delta[e] = static_cast<double>((7 * e + 3 * s + l) % 5) / 2 - 1;
+      }
+      layers.push_back(delta);
+    }
+    segments.push_back(layers);
+  }
+  std::ofstream(at.folder / "delta.json") << Json{{"delta", segments}};
+  return {{"delta", (at.folder / "delta.json").string()}};
+}
 
 // One line for each.
 inline const std::vector<RoutingSettings>& routing_settings() {
@@ -52,9 +71,38 @@ inline const std::vector<RoutingSettings>& routing_settings() {
        [](For) {
          return Json{{"F", 1}};
        }},
+      {"global_budget", Use::kVariant,
+       [](For at) {
+         return Json{{"k_max", at.k}, {"budget", 0.75}};
+       }},
+      {"layer_plan", Use::kVariant,
+       [](For at) {
+         return Json{{"executions", std::vector<int>(at.shape.layers, 2)}};
+       }},
       {"odp", Use::kVariant,
        [](For) {
          return Json{{"protect", "paper"}, {"as_prompt", true}, {"protect_share", 0.1}};
+       }},
+      {"rewiring", Use::kVariant, &recorded_deltas},
+      {"selection_bias", Use::kVariant,
+       [](For) {
+         return Json{{"u", 0.05}, {"window", 4}};
+       }},
+      {"selection_bias", Use::kVariant,
+       [](For) {
+         return Json{{"target", "residency"}, {"u", 0.05}, {"window", 4}};
+       }},
+      {"selection_bias", Use::kVariant,
+       [](For) {
+         return Json{{"rule", "gradient"}, {"eta", 0.02}, {"window", 4}};
+       }},
+      {"steering", Use::kVariant,
+       [](For) {
+         return Json{{"mode", "activate"}, {"experts", {{1, 5}}}};
+       }},
+      {"steering", Use::kVariant,
+       [](For) {
+         return Json{{"mode", "suppress"}};
        }},
       {"top_p", Use::kVariant,
        [](For at) {

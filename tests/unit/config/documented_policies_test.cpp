@@ -37,8 +37,7 @@ TEST_SUITE("config/documented_policies") {
     CHECK(hits == replay(options, {{"policy", "belady"}}, loop).hits);
   }
 
-  TEST_CASE(
-      "same_ids names the experts of the same numbers in the next layer, none after the last") {
+  TEST_CASE("same_ids names the experts of the same numbers in the layer that is asked about") {
     PrefetchContext context;
     context.shape = {0, 2, 6};
     const auto prefetcher = Registry<Prefetcher>::instance().make(
@@ -47,12 +46,13 @@ TEST_SUITE("config/documented_policies") {
     std::vector<ExpertKey> wanted;
     PrefetchQuery query;
     query.executed = executed;
+    query.target_layer = LayerId{1};
     prefetcher->predict(query, wanted);
     CHECK(wanted == std::vector<ExpertKey>{ExpertKey{10}, ExpertKey{7}});
     wanted.clear();
-    query.layer = LayerId{1};
+    query.target_layer = LayerId{0};
     prefetcher->predict(query, wanted);
-    CHECK(wanted.empty());
+    CHECK(wanted == std::vector<ExpertKey>{ExpertKey{4}, ExpertKey{1}});
   }
 }
 

@@ -185,6 +185,22 @@ TEST_SUITE("metrics/routing_quality") {
     CHECK(!f.quality.result().p95.gate_l2.has_value());
   }
 
+  TEST_CASE("load violation: the busiest expert of a layer against the mean") {
+    Fixture f;
+    f.add({0, 1});
+    f.add({0, 2});
+    f.add({0, 1});
+    f.add({0, 3});  // loads 4 2 1 1
+    CHECK(f.quality.result().load_violation_by_layer[0] == 1.0);
+    CHECK(f.quality.result().load_violation == 1.0);  // nobody visited the other layer
+    f.add({0, 1}, kSecond);
+    f.add({2, 3}, kSecond);
+    CHECK(f.quality.result().load_violation_by_layer[1] == 0.0);
+    CHECK(f.quality.result().load_violation == 0.5);
+    f.quality.start();
+    CHECK(f.quality.result().load_violation == 0.0);
+  }
+
   TEST_CASE("a mean of the bias divergence needs one of every visit") {
     Fixture f;
     f.add({0, 1});
