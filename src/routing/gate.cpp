@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "core/errors.h"
+#include "core/row_exp.h"
 #include "core/select.h"
 
 namespace moesim {
@@ -176,11 +177,11 @@ std::span<const double> Gate::scores() {
   const bool by_sigmoid = spec_.code == GateCode::kD || spec_.code == GateCode::kE;
   const double shift = by_sigmoid ? 0.0 : largest_logit();
   for (std::size_t e = 0; e < experts_; ++e) scores_[e] = static_cast<double>(logits_[e]) - shift;
-  Eigen::Map<Eigen::ArrayXd> values(scores_.data(), static_cast<Eigen::Index>(experts_));
   if (by_sigmoid) {
+    Eigen::Map<Eigen::ArrayXd> values(scores_.data(), static_cast<Eigen::Index>(experts_));
     values = (1.0 + (-values).exp()).inverse();
   } else {
-    values = values.exp();
+    exp_row(scores_);
   }
   scores_sum_ = sum_of(scores_);
   scores_ready_ = true;
