@@ -84,14 +84,16 @@ class CachePrior final : public RoutingPolicy {
     if (!softmax_of_logits_ || visit.gate.spec().selection_bias) return std::nullopt;
     if (!looks_at_residency()) return 0.0;
     const Selection& native = visit.gate.native();
-    const std::span<const double> probabilities = visit.gate.probabilities();
+    const std::span<const double> relative = visit.gate.relative_probabilities();
+    const std::span<const Residency> states = residency.states();
     double mass = 0;
-    for (std::size_t e = 0; e < probabilities.size(); ++e) {
-      if (residency.states()[e] == Residency::kResident) mass += probabilities[e];
+    for (std::size_t e = 0; e < relative.size(); ++e) {
+      mass += states[e] == Residency::kResident ? relative[e] : 0.0;  // a jump would be a coin toss
     }
     for (std::size_t rank = 0; rank < keep_top_; ++rank) {
-      if (!residency.resident(native.ids[rank])) mass += probabilities[index(native.ids[rank])];
+      if (!residency.resident(native.ids[rank])) mass += relative[index(native.ids[rank])];
     }
+    mass /= visit.gate.total_relative_probability();
     return std::log1p(std::expm1(bias_) * mass) - bias_ * mass;
   }
 

@@ -82,6 +82,8 @@ class Gate {
   // p(e) / p(f) style quantities without the sum over all experts: the same as probabilities() up
   // to a factor that is common to the visit. Cheaper where only few experts matter.
   double relative_probability(ExpertId expert);
+  // [experts]: all of them.
+  std::span<const double> relative_probabilities() { return scores(); }
   // The sum of relative_probability() over all experts.
   double total_relative_probability();
 
