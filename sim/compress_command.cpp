@@ -55,12 +55,12 @@ void run_compress(CompressArguments arguments) {
   }
   if (arguments.at_most) arguments.options.row = BudgetRow::kAtMost;
   const ConfigText config = load_config(arguments.config, arguments.overrides);
-  for (const std::string& warning : config.warnings) {
-    std::cerr << "sim: warning: " << warning << "\n";
-  }
   const CompressReport report = compress(config, arguments.options);
   const std::string text = document_text(report.document);
   write_file_atomically(arguments.out, [&](std::ostream& out) { out << text; });
+  for (const std::string& warning : config.warnings) {
+    std::cerr << "sim: warning: " << warning << "\n";
+  }
   for (const std::string& line : report.text) std::cout << line << "\n";
 }
 

@@ -28,8 +28,8 @@ struct Listed {
 constexpr std::size_t kExampleK = 8;
 constexpr std::size_t kOtherK = 6;
 
-// "M = k, keep_top = 2"; "any" where no parameter matters.
-std::string neutral_text(About::Neutral neutral) {
+// "M = k, keep_top = 2"; "any" for a policy without parameters.
+std::string neutral_text(About::Neutral neutral, bool has_parameters) {
   const Json parameters = neutral(kExampleK);
   const Json other = neutral(kOtherK);
   std::string text;
@@ -38,12 +38,15 @@ std::string neutral_text(About::Neutral neutral) {
     text += fmt::format("{}{} = {}", text.empty() ? "" : ", ", item.key(),
                         is_k ? "k" : item.value().dump());
   }
-  return text.empty() ? "any" : text;
+  if (!text.empty()) return text;
+  return has_parameters ? "the defaults" : "any";
 }
 
-Json neutral_json(About::Neutral neutral) {
+Json neutral_json(About::Neutral neutral, bool has_parameters) {
   if (neutral == nullptr) return nullptr;
-  return {{"k", kExampleK}, {"parameters", neutral(kExampleK)}, {"text", neutral_text(neutral)}};
+  return {{"k", kExampleK},
+          {"parameters", neutral(kExampleK)},
+          {"text", neutral_text(neutral, has_parameters)}};
 }
 
 template <class Interface>
@@ -51,8 +54,8 @@ std::vector<Listed> policies() {
   std::vector<Listed> result;
   for (const auto& [name, entry] : Registry<Interface>::instance().all()) {
     const About& about = entry.about;
-    result.push_back(
-        {name, about.description, about.source, neutral_json(about.neutral), entry.parameters});
+    result.push_back({name, about.description, about.source,
+                      neutral_json(about.neutral, !entry.parameters.empty()), entry.parameters});
   }
   return result;
 }

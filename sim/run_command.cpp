@@ -56,7 +56,14 @@ void run_once(const RunArguments& arguments) {
   refuse_dash("--tokens-csv", arguments.tokens_csv);
   refuse_dash("--timeline", arguments.timeline);
   const ConfigText config = load_config(arguments.config, arguments.overrides);
-  if (arguments.print_config) return print_resolved(config);
+  if (arguments.print_config) {
+    if (!(arguments.json + arguments.tokens_csv + arguments.timeline).empty()) {
+      throw user_error("--print-config",
+                       "expected no --json, --tokens-csv or --timeline beside it, "
+                       "because nothing is run");
+    }
+    return print_resolved(config);
+  }
   Timeline timeline;
   ExecuteOptions options;
   options.keep_rows = !arguments.tokens_csv.empty();
@@ -93,6 +100,10 @@ void run_once(const RunArguments& arguments) {
   }
 }
 
+std::string not_empty(const std::string& file) {
+  return file.empty() ? "expected a file, got an empty name" : "";
+}
+
 void add_options(CLI::App& target, RunArguments& arguments) {
   target
       .add_option("--config", arguments.config, "the configuration, a JSON file (docs/config.md)")
@@ -104,13 +115,16 @@ void add_options(CLI::App& target, RunArguments& arguments) {
       ->type_name("PTR=VALUE")
       ->allow_extra_args(false);
   target.add_option("--json", arguments.json, "write the result as JSON; - for standard output")
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->check(not_empty, "");
   target.add_option("--tokens-csv", arguments.tokens_csv, "write one row per measured token")
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->check(not_empty, "");
   target
       .add_option("--timeline", arguments.timeline,
                   "write a Chrome/Perfetto timeline of the first measured tokens")
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->check(not_empty, "");
   target
       .add_option("--timeline-tokens", arguments.timeline_tokens,
                   "how many tokens the timeline shows")

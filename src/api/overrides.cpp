@@ -55,6 +55,15 @@ std::set<std::string> parameters_of(const std::string& policy) {
   return names;
 }
 
+bool is_policy(const std::string& section, const std::string& policy) {
+  if (section == "/routing") return Registry<RoutingPolicy>::instance().all().contains(policy);
+  if (section == "/weights/on_miss") return true;
+  if (section.ends_with("/eviction")) {
+    return Registry<EvictionPolicy>::instance().all().contains(policy);
+  }
+  return Registry<Prefetcher>::instance().all().contains(policy);
+}
+
 std::set<std::string> known_parameters(const std::string& section, const std::string& policy) {
   if (section == "/routing") {
     auto names = parameters_of<RoutingPolicy>(policy);
@@ -110,6 +119,7 @@ class Overrider {
     if (!policy.is_string() || !root_.contains(place)) return;
     Json& parameters = root_[place];
     const auto known = known_parameters(section, policy.get<std::string>());
+    if (!is_policy(section, policy.get<std::string>())) return;  // its error comes later
     std::vector<std::string> dropped;
     for (const auto& item : parameters.items()) {
       const bool stays = item.key() == "policy" || known.contains(item.key()) ||

@@ -130,7 +130,7 @@ CacheEvent ExpertCache::begin_event(std::uint32_t token, LayerId layer,
   const std::size_t at = partition_of(layer);
   partitions_[at].last_event = number;
   partitions_[at].last_token = token;
-  return {number, token, layer, at, stamps_, kind};
+  return {number, token, layer, at, stamps_, kind, experts};
 }
 
 // Turns misses into hits where the cold start says so: as many as there is room for.

@@ -62,8 +62,9 @@ ExpertAllocation read_allocation(Section section) {
   allocation.place = section.file() + ": " + section.pointer() + "/bits";
   read_bits(section, allocation);
   allocation.overhead_bits = section.number_or("overhead_bits", 0, {0.0, 16.0});
+  allocation.model = section.string_or("model", "");
   for (const char* written :
-       {"source", "model", "problem", "objective", "layers", "size", "factors", "provenance"}) {
+       {"source", "problem", "objective", "layers", "size", "factors", "provenance"}) {
     section.accept(written);
   }
   section.reject_unread_keys();

@@ -18,6 +18,7 @@ struct ExpertAllocation {
   std::vector<double> bits;  // [layers, experts], per weight, scales left out
   double overhead_bits = 0;  // scales and zero points, per weight
   std::string place;         // "FILE: /pointer" of the bits, for messages
+  std::string model = {};    // that it was made for; "" where it does not say
 
   [[nodiscard]] double mean_bits() const;  // scales left out
   // Throws UserError, naming file and pointer, where the shape is another. `whose` tells what the

@@ -23,13 +23,13 @@ VisitOutcome ExpertSession::decode_batch(const Pass& pass, LayerId layer) {
     lane.chosen.clear();
     const RouterVisit visit{token.row, token.sequence, layer, lane.gate, pass.phase};
     const ResidencyView view = parts_.cache->view(layer);
-    lane.routing->route(visit, view, lane.chosen);
+    parts_.routing->route(visit, view, lane.chosen);
     check_selection(lane.chosen);
     order_by_weight(lane.gate, lane.chosen);
     if (best_last) std::reverse(by_weight_.begin(), by_weight_.end());
     for (const ExpertId expert : by_weight_) touch(expert, routed_.size());
-    routed_.push_back({place, &lane.gate, &lane.chosen, 0, 0, 0,
-                       lane.routing->bias_divergence(visit, view)});
+    routed_.push_back(
+        {place, &lane.gate, &lane.chosen, 0, 0, 0, parts_.routing->bias_divergence(visit, view)});
   }
   if (routed_.empty()) return {};
   end_union();

@@ -89,6 +89,7 @@ DecodeSimulation::DecodeSimulation(const SimulationParts& parts)
   pending_.reserve(tasks);
   causes_.resize(tasks);
   executions_.resize(parts.model->num_hidden_layers, 1);
+  layer_executions_.resize(shape_.layers, 1);
   dependency_finish_.resize(tasks);
   ready_.reserve(tasks);
   slots_.reserve(shape_.experts);
@@ -131,9 +132,12 @@ void DecodeSimulation::run_pass(const Pass& pass) {
 // Hidden layers without experts are in no plan: they run once.
 void DecodeSimulation::plan_layers(const Pass& pass) {
   for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
-    executions_[parts_.model->moe_layers[layer]] =
-        parts_.session->executions(pass, static_cast<LayerId>(layer));
+    layer_executions_[layer] = parts_.session->executions(pass, static_cast<LayerId>(layer));
+    executions_[parts_.model->moe_layers[layer]] = layer_executions_[layer];
   }
+  const bool planned = std::any_of(layer_executions_.begin(), layer_executions_.end(),
+                                   [](std::uint32_t count) { return count != 1; });
+  forecast_.set_executions(planned ? layer_executions_ : std::span<const std::uint32_t>());
 }
 
 void DecodeSimulation::report(const Pass& pass, TimePoint start) {
@@ -181,11 +185,6 @@ void DecodeSimulation::on(const BusDone& event) {
 }
 
 void DecodeSimulation::on(const HopDone& event) { finish_read(event.hop); }
-
-void DecodeSimulation::finish_read(std::uint8_t hop) {
-  if (const auto transfer = store_.service_done(hop)) finish_transfer(*transfer);
-  start_ready_tasks();
-}
 
 // Everything that can start now does: tasks first, so that their reads queue as demand, then lanes
 // and the compute agent.
@@ -320,31 +319,6 @@ void DecodeSimulation::submit_admission(std::uint32_t task, ExpertKey key, std::
   job.cause = cause;
 }
 
-ReadSizes DecodeSimulation::reads_of(TaskKind kind, const Slot& slot) const {
-  if (slot.read_bytes[1] == 0) return parts_.costs->reads(kind, slot.read_bytes[0]);
-  ReadSizes reads = parts_.costs->reads(kind, slot.read_bytes[1]);
-  if (slot.read_bytes[0] == 0) return reads;
-  const ReadSizes first = parts_.costs->reads(kind, slot.read_bytes[0]);
-  for (std::size_t i = 0; i < first.count; ++i) reads.bytes[reads.count++] = first.bytes[i];
-  return reads;
-}
-
-void DecodeSimulation::start_fetch(std::uint32_t id, const Slot& slot) {
-  const std::uint32_t under_way = speculative_transfer_[index(slot.key)];
-  if (slot.kind == AccessKind::kLate && under_way != kNoId) {
-    store_.demand(under_way, id);
-    return;
-  }
-  if (slot.kind == AccessKind::kLate) {  // It has arrived since the visit was decided.
-    complete(id, causes_[id], Duration::zero());
-    return;
-  }
-  const ReadSizes reads = reads_of(graph_->task(id).kind, slot);
-  record_.flash_bound += store_.flash_time(reads, slot.source);
-  const std::uint32_t transfer = store_.begin(slot.key, reads, false, causes_[id], slot.source);
-  store_.demand(transfer, id);
-}
-
 void DecodeSimulation::complete(std::uint32_t id, CauseRef ref, Duration own_time) {
   const Duration finish = dependency_finish_[id] + own_time;
   const auto& successors = graph_->successors();
@@ -385,27 +359,6 @@ void DecodeSimulation::finish_job(std::uint32_t id) {
   }
 }
 
-void DecodeSimulation::finish_transfer(std::uint32_t id) {
-  const Transfer& transfer = store_.transfer(id);
-  const CauseRef ref{CauseRef::Kind::kRead, transfer.last_read};
-  if (transfer.speculative) {
-    speculative_transfer_[index(transfer.key)] = kNoId;
-    speculative_bytes_ -= transfer.bytes;
-    parts_.session->finish_read(transfer.key);
-    if (transfer.waiting[0] == kNoId) {
-      submit_admission(kNoId, transfer.key, parts_.session->expert_bytes(transfer.key), true, ref);
-    }
-  }
-  for (const std::uint32_t task : transfer.waiting) {
-    if (task == kNoId) continue;
-    const Task& what = graph_->task(task);
-    const ReadSizes reads =
-        transfer.speculative ? ReadSizes{} : reads_of(what.kind, *slot_of(what));
-    complete(task, ref, store_.unshared_time(reads, id));
-  }
-  store_.release(id);
-}
-
 void DecodeSimulation::decide_experts(const Task& router) {
   ExpertSession& session = *parts_.session;
   const auto layer = static_cast<LayerId>(router.layer);
@@ -429,75 +382,12 @@ void DecodeSimulation::decide_experts(const Task& router) {
   }
   if (parts_.tiers != nullptr) find_misses(layer, visit.is_union);
   record_.experts += visit.accesses.size();
-  if (forecast_.active() && !is_prefill && visit.visited) {
-    visit.predicted = forecast_.named_for(visit.event, layer);
+  if (forecast_.active() && !is_prefill && visit.visited && router.execution == 0) {
+    visit.predicted = forecast_.named_for(visit.event);
     forecast_.after_visit(pass_->first, layer, visit.event, executed_);
   }
   if (observer_ != nullptr && visit.visited)
     observer_->on_visit(*pass_, layer, visit, queue_.now());
-}
-
-void DecodeSimulation::begin_forecast(const Pass& pass) {
-  // Several sequences share what a predictor has seen, so it goes on when one of them ends.
-  if (pass.starts_sequence && parts_.schedule->tokens_in_pass == 1) forecast_.begin_sequence();
-  forecast_.set_rows(pass_rows_);
-  if (pass.phase != Phase::kDecode) return;
-  if (forecast_.at_token_start(pass.first, parts_.session->cache().events())) predict({});
-}
-
-// The predictor runs before the experts of the visit, so that its reads begin early; they begin
-// when it has ended, and demand reads are queued before them.
-void DecodeSimulation::predict(CauseRef cause) {
-  forecast_.ask(1);  // judged, whether anything may be read or not
-  const std::uint64_t bytes = forecast_.predictor_bytes();
-  if (bytes > 0) {
-    const ComputeCost cost = parts_.costs->predictor(bytes);
-    record_.compute_bytes += cost.bytes;
-    JobRecord& job = compute_.submit();
-    job.path_part = PathPart::kPredictor;
-    job.span.kind = TaskKind::kRouter;
-    job.span.part = TimePart::kPredictor;
-    const bool at_start = slots_.empty();
-    job.span.hidden_layer = static_cast<std::uint16_t>(
-        at_start ? 0 : parts_.model->moe_layers[index(layer_of(slots_[0].key, shape_.experts))]);
-    job.nominal = cost.nominal;
-    job.rate = cost.rate;
-    job.cause = cause;
-  }
-  while (ready_first_ < ready_.size()) start_task(ready_[ready_first_++]);
-  if (bytes == 0) read_ahead(cause);
-}
-
-// Reads what the predictor names, nearest visit first, until no more may be outstanding.
-void DecodeSimulation::read_ahead(CauseRef cause) {
-  const std::uint32_t distance = forecast_.distance();
-  for (std::uint32_t ahead = 1; ahead <= distance; ++ahead) {
-    for (const ExpertKey key : forecast_.ask(ahead)) {
-      if (!begin_speculative(key, cause)) return;
-    }
-  }
-}
-
-// False where the cap on outstanding bytes is reached.
-bool DecodeSimulation::begin_speculative(ExpertKey key, CauseRef cause) {
-  const std::uint64_t bytes = parts_.session->expert_bytes(key);
-  if (speculative_bytes_ + bytes > parts_.prefetcher->max_outstanding_bytes()) return false;
-  // An earlier read of it may be under way though the cache has let it go since.
-  const bool under_way = speculative_transfer_[index(key)] != kNoId;
-  if (under_way || !parts_.session->begin_read(key)) return true;
-  speculative_bytes_ += bytes;
-  const ReadSizes reads = parts_.costs->all_reads(bytes);
-  const std::uint8_t source = find_ahead(key);
-  record_.flash_bound += store_.flash_time(reads, source);
-  speculative_transfer_[index(key)] = store_.begin(key, reads, true, cause, source);
-  return true;
-}
-
-// An expert has been computed: an eviction policy may give its slot up at once.
-void DecodeSimulation::computed(TaskKind kind, std::uint32_t task, CauseRef cause) {
-  const bool halves = parts_.execution.overlap == Overlap::kProjection;
-  if (kind != (halves ? TaskKind::kExpertDown : TaskKind::kExpert)) return;
-  if (parts_.session->compute_done(slot_of(graph_->task(task))->key)) read_ahead(cause);
 }
 
 }  // namespace moesim

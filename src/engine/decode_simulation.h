@@ -117,11 +117,12 @@ class DecodeSimulation {
   // The pass under way.
   const CompiledGraph* graph_ = nullptr;
   const Pass* pass_ = nullptr;
-  std::vector<std::uint32_t> executions_;    // [hidden layers], how often its block runs
-  std::vector<std::uint16_t> pending_;       // [tasks], predecessors that have not ended
-  std::vector<CauseRef> causes_;             // [tasks], the end that made it ready
-  std::vector<Duration> dependency_finish_;  // [tasks], earliest end of its predecessors
-  std::vector<std::uint32_t> ready_;         // tasks that can start, from ready_first_
+  std::vector<std::uint32_t> executions_;        // [hidden layers], how often its block runs
+  std::vector<std::uint32_t> layer_executions_;  // [MoE layers], the same
+  std::vector<std::uint16_t> pending_;           // [tasks], predecessors that have not ended
+  std::vector<CauseRef> causes_;                 // [tasks], the end that made it ready
+  std::vector<Duration> dependency_finish_;      // [tasks], earliest end of its predecessors
+  std::vector<std::uint32_t> ready_;             // tasks that can start, from ready_first_
   std::size_t ready_first_ = 0;
   std::vector<Slot> slots_;  // of the layer visit under way
   bool pass_done_ = false;

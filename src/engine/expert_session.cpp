@@ -34,9 +34,9 @@ ExpertSession::ExpertSession(SessionParts parts)
   order_.reserve(most);
   ordered_weights_.reserve(most);
   union_counts_.reserve(parts_.trace->shape().experts);
-  lanes_.reserve(parts_.lanes.size());
-  for (auto& routing : parts_.lanes) {
-    lanes_.push_back({std::move(routing), CellReader(*parts_.trace), gate_, {}});
+  lanes_.reserve(parts_.lanes);
+  for (std::size_t lane = 0; lane < parts_.lanes; ++lane) {
+    lanes_.push_back({CellReader(*parts_.trace), gate_, {}});
     lanes_.back().chosen.reserve(most);
   }
   routed_.reserve(parts_.tokens_in_pass);
@@ -48,14 +48,10 @@ void ExpertSession::begin_pass(const Pass& pass) {
       waste_all();
       parts_.cache->reset();
     }
-    if (lanes_.empty()) {
-      parts_.routing->begin_sequence(pass.sequence);
-    } else if (pass.tokens.empty()) {
-      lanes_[pass.lane].routing->begin_sequence(pass.sequence);
-    }
+    if (pass.tokens.empty()) parts_.routing->begin_sequence(pass.sequence);
   }
   for (const PassToken& token : pass.tokens) {
-    if (token.starts_sequence) lanes_[token.lane].routing->begin_sequence(token.sequence);
+    if (token.starts_sequence) parts_.routing->begin_sequence(token.sequence);
   }
   if (pass.phase == Phase::kDecode) ++decoded_tokens_;
 }
@@ -129,6 +125,7 @@ VisitOutcome ExpertSession::repeat(LayerId layer) {
   VisitOutcome visit = mixed_ ? visit_mixed(layer) : visit_cache(layer);
   visit.gate = &gate_;
   visit.executed = &chosen_;
+  visit.is_repeat = true;
   return visit;
 }
 

@@ -75,6 +75,7 @@ struct VisitOutcome {
   Gate* gate = nullptr;                   // set to this visit; null after a union
   const Selection* executed = nullptr;    // in the policy's own order; null after a union
   bool is_union = false;                  // one event, whatever the accounting (visit_union)
+  bool is_repeat = false;                 // the block runs once more, with the same experts
   std::span<const std::uint32_t> served;  // tokens that each access serves; empty: one
   std::span<const RoutedToken> tokens;    // of a pass over several sequences, those that visit
   std::optional<double> bias_divergence;  // RoutingPolicy::bias_divergence of this visit
@@ -95,10 +96,10 @@ struct SessionParts {
   std::unique_ptr<ExpertCache> cache;
   std::vector<std::uint64_t> expert_bytes;  // [layers * experts]
   CacheReset reset = CacheReset::kNever;
-  // Where several sequences decode in lock-step: the tokens that one pass decodes at most, and a
-  // routing policy like `routing` for each lane, so that each sees one sequence after the other.
+  // Where several sequences decode in lock-step: the tokens that one pass decodes at most, and the
+  // sequences that are under way at most (0: no batches).
   std::size_t tokens_in_pass = 1;
-  std::vector<std::unique_ptr<RoutingPolicy>> lanes;
+  std::size_t lanes = 0;
   // With another policy than kFull the cache holds the items of MixedPrecision.
   MissOptions on_miss;
   std::vector<std::uint64_t> low_bytes;  // [layers * experts], of the low precision
@@ -158,7 +159,6 @@ class ExpertSession {
  private:
   // What a sequence under way needs for itself.
   struct Lane {
-    std::unique_ptr<RoutingPolicy> routing;
     CellReader reader;
     Gate gate;
     Selection chosen;

@@ -53,6 +53,8 @@ void FlashPath::enqueue(std::uint32_t id, const ReadSizes& reads, bool speculati
   counts_.reads += reads.count;
   counts_.bytes += transfer.bytes;
   for (std::size_t i = 0; i < reads.count; ++i) {
+    const std::uint64_t beyond = reads.bytes[i] % options_.page_bytes;
+    if (beyond > 0) counts_.padding += options_.page_bytes - beyond;
     device_.enqueue({id, reads.bytes[i], speculative});
   }
 }

@@ -40,7 +40,8 @@ struct FlashPathOptions {
   double noise_sigma = 0;      // 0: deterministic service
   std::uint64_t seed = 1;
   bool is_link = false;
-  std::uint8_t hop = 0;  // 0 ends in the memory that computes: only its DMA is on the bus
+  std::uint64_t page_bytes = 1;  // reads are whole pages: what is beyond the bytes is padding
+  std::uint8_t hop = 0;          // 0 ends in the memory that computes: only its DMA is on the bus
 };
 
 class FlashPath {

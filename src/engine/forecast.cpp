@@ -19,8 +19,8 @@ void Forecast::after_visit(std::uint32_t token, LayerId layer, std::uint32_t eve
   token_ = token;
   layer_ = layer;
   executed_ = executed;
-  next_event_ = event + 1;
-  next_layer_ = index(layer) + 1;
+  next_event_ = event + visits(index(layer));  // repeats run what has just been seen
+  next_layer_ = visited_from(index(layer) + 1);
 }
 
 bool Forecast::at_token_start(std::uint32_t token, std::uint32_t event) {
@@ -29,18 +29,33 @@ bool Forecast::at_token_start(std::uint32_t token, std::uint32_t event) {
   layer_ = LayerId{0};
   executed_ = {};
   next_event_ = event;
-  next_layer_ = 0;
+  next_layer_ = visited_from(0);
   return true;
 }
 
+std::size_t Forecast::visited_from(std::size_t layer) const {
+  const std::size_t end = layer + shape_.layers;
+  while (layer < end && visits(layer) == 0) ++layer;
+  return layer;
+}
+
 PrefetchQuery Forecast::query(std::uint32_t ahead) const {
-  const std::size_t layer = next_layer_ + ahead - 1;
+  std::size_t layer = next_layer_ + ahead - 1;
+  std::uint32_t event = next_event_ + ahead - 1;
+  if (!executions_.empty()) {
+    layer = next_layer_;
+    event = next_event_;
+    for (std::uint32_t step = 1; step < ahead; ++step) {
+      event += visits(layer);
+      layer = visited_from(layer + 1);
+    }
+  }
   return {token_,
           layer_,
           executed_,
           ahead,
           static_cast<LayerId>(layer % shape_.layers),
-          next_event_ + ahead - 1,
+          event,
           layer >= shape_.layers};
 }
 
@@ -76,14 +91,13 @@ void Forecast::ask_each_row(std::uint32_t ahead) {
 void Forecast::keep_next() {
   if (kept_event_ != next_event_) kept_.clear();
   kept_event_ = next_event_;
-  kept_layer_ = next_layer_ % shape_.layers;
   for (const ExpertKey key : named_) {
     if (std::find(kept_.begin(), kept_.end(), key) == kept_.end()) kept_.push_back(key);
   }
 }
 
-std::span<const ExpertKey> Forecast::named_for(std::uint32_t event, LayerId layer) const {
-  if (event != kept_event_ || index(layer) != kept_layer_) return {};
+std::span<const ExpertKey> Forecast::named_for(std::uint32_t event) const {
+  if (event != kept_event_) return {};
   return kept_;
 }
 

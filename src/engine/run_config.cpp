@@ -214,6 +214,7 @@ class ConfigReader {
       policy.erase("k");
       section->accept_all_keys();
       section = Section(std::move(policy), section->file(), section->pointer());
+      section->know("k");
     }
     Section result = read_policy<RoutingPolicy>(std::move(section), "routing", "top_k");
     resolved_["routing"]["k"] = k ? Json(*k) : Json(nullptr);

@@ -46,16 +46,18 @@ using Durations = std::array<Duration, Parts>;
 struct FlashCounts {
   std::uint64_t reads = 0;
   std::uint64_t bytes = 0;
-  Duration service{};  // device time
-  Duration lane{};     // time that lanes were held
+  std::uint64_t padding = 0;  // what whole pages have beyond these bytes; never charged
+  Duration service{};         // device time
+  Duration lane{};            // time that lanes were held
 
   FlashCounts operator-(const FlashCounts& earlier) const {
-    return {reads - earlier.reads, bytes - earlier.bytes, service - earlier.service,
-            lane - earlier.lane};
+    return {reads - earlier.reads, bytes - earlier.bytes, padding - earlier.padding,
+            service - earlier.service, lane - earlier.lane};
   }
   FlashCounts& operator+=(const FlashCounts& more) {
     reads += more.reads;
     bytes += more.bytes;
+    padding += more.padding;
     service += more.service;
     lane += more.lane;
     return *this;

@@ -92,13 +92,13 @@ class RunPlan {
   void warn_about_batches();
   void warn_about_recorded_sizes();
   void warn_about_training();
+  void warn_about_yardsticks();
   void check_layer_plan();
   [[nodiscard]] std::unique_ptr<RoutingPolicy> make_routing(const Section& section) const;
   [[nodiscard]] std::unique_ptr<EvictionPolicy> make_eviction(const Section& section,
                                                               const FutureAccesses* future) const;
-  // `section`: what `routing` was made from, for the policies of further lanes.
   [[nodiscard]] std::unique_ptr<ExpertSession> make_session(
-      std::unique_ptr<RoutingPolicy> routing, const Section& section, const CacheOptions& options,
+      std::unique_ptr<RoutingPolicy> routing, const CacheOptions& options,
       std::unique_ptr<EvictionPolicy> eviction) const;
   [[nodiscard]] AccessLog accesses_of(const Section& routing) const;
   [[nodiscard]] std::unique_ptr<ExpertSession> make_mixed_session(

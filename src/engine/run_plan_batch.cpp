@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 #include <string>
 
 #include "engine/batch_schedule.h"
@@ -98,15 +99,19 @@ void RunPlan::warn_about_batches() {
         "an oracle, where ExpertFlow has a predictor");
   }
   const CacheOptions& cache = cache_options_;
-  if (cache.capacity == 0 || cache.scope == CacheScope::kGlobal) return;
-  const std::size_t most = std::min(trace_.shape().experts, schedule_.tokens_in_pass * k_);
-  const std::uint64_t holds = cache.capacity / cache.expert_size[0];
+  if (cache.capacity == 0) return;
+  const bool global = cache.scope == CacheScope::kGlobal;
+  const std::size_t visits = global ? trace_.shape().layers : 1;
+  const std::size_t most = visits * std::min(trace_.shape().experts, schedule_.tokens_in_pass * k_);
+  const std::uint64_t all =
+      std::accumulate(cache.expert_size.begin(), cache.expert_size.end(), std::uint64_t{0});
+  const auto holds =
+      static_cast<std::uint64_t>(Wide{cache.capacity} * cache.expert_size.size() / all);
   if (holds >= most) return;
-  warnings_.push_back(
-      fmt::format("a pass of {} tokens can use {} experts of a layer, the cache holds {}: it may "
-                  "keep less than "
-                  "one pass uses",
-                  schedule_.tokens_in_pass, most, holds));
+  warnings_.push_back(fmt::format(
+      "a pass of {} tokens can use {} experts {}, the cache holds {}: it may keep less than one "
+      "pass uses",
+      schedule_.tokens_in_pass, most, global ? "of all layers" : "of a layer", holds));
 }
 
 }  // namespace moesim

@@ -64,8 +64,8 @@ void RunPlan::check_on_miss() const {
                         "expert is missed");
   }
   const auto refuse = [&](const char* pointer, const char* expected, const char* why) {
-    throw config_.error(pointer, fmt::format("expected {} with weights.on_miss, because {}",
-                                             expected, why));
+    throw config_.error(pointer,
+                        fmt::format("expected {} with weights.on_miss, because {}", expected, why));
   };
   if (config_.schedule.batch.size > 1) {
     refuse("/execution/batch", "1", "the class of a miss is that of one token");

@@ -33,6 +33,11 @@ void RunPlan::warn_about_recorded_sizes() {
     warnings_.push_back(
         "the trace records the sizes of its experts, but weights.allocation takes their place");
   }
+  if (config_.allocation && config_.model && !config_.allocation->model.empty() &&
+      config_.allocation->model != config_.model->name) {
+    warnings_.push_back(fmt::format("weights.allocation was made for {}, sizes are those of {}",
+                                    config_.allocation->model, config_.model->name));
+  }
   if (config_.allocation) return;
   if (!config_.model || !config_.device || !trace_.expert_bytes(LayerId{0})) return;
   const double bits = 8.0 * static_cast<double>(expert_bytes_[0]) /
@@ -44,11 +49,27 @@ void RunPlan::warn_about_recorded_sizes() {
                   bits, config_.bits.expert));
 }
 
+// Settings that make a cache look better than one that could be built.
+void RunPlan::warn_about_yardsticks() {
+  if (config_.cache.initial.kind == InitialKind::kHotTrace) {
+    warnings_.push_back(
+        "the cache starts with the experts that the whole trace uses most: a yardstick that knows "
+        "the future");
+  }
+  if (config_.cache.cold_start == ColdStart::kHitUntilFull) {
+    warnings_.push_back(
+        "first accesses count as hits until the cache is full, which flatters short traces");
+  }
+}
+
 // A predictor that has seen what it is judged on looks better than it is.
 void RunPlan::warn_about_training() {
   std::size_t seen = 0;
+  const std::uint32_t trained = prefetcher_->trained_rows();
   for (const Pass& pass : schedule_.passes) {
-    seen += pass.measured && pass.first < prefetcher_->trained_rows() ? 1 : 0;
+    if (!pass.measured) continue;
+    if (pass.tokens.empty()) seen += pass.first < trained ? 1 : 0;
+    for (const PassToken& token : pass.tokens) seen += token.row < trained ? 1 : 0;
   }
   if (seen == 0) return;
   warnings_.push_back(fmt::format(
@@ -68,6 +89,12 @@ void RunPlan::check_layer_plan() {
             "/execution/batch",
             "expected 1, because the routing skips or repeats layers of a sequence");
       }
+      if (config_.eviction.json().at("policy") == "plec") {
+        throw config_.error(
+            "/cache/eviction/policy",
+            "expected another than plec, whose slot plan takes the layers in order, "
+            "because the routing skips or repeats some");
+      }
       warnings_.push_back(
           "open loop: the recorded logits do not react to blocks that the routing skips or "
           "repeats, so later layers and tokens would differ in truth");
@@ -85,11 +112,16 @@ void RunPlan::warn_about_traps() {
   for (std::string& warning : tier_warnings(config_.tiers, cache_bytes())) {
     warnings_.push_back(std::move(warning));
   }
+  warn_about_yardsticks();
   if (config_.model && !trace_.model().empty() && trace_.model() != config_.model->name) {
     warnings_.push_back(
-        fmt::format("routing was recorded on {}, sizes are those of {}: what follows "
-                    "describes neither model exactly",
-                    trace_.model(), config_.model->name));
+        trace_.model() == kSyntheticModel
+            ? fmt::format("the routing is synthetic, of no model, and sizes are those of {}: what "
+                          "follows describes no model",
+                          config_.model->name)
+            : fmt::format("routing was recorded on {}, sizes are those of {}: what follows "
+                          "describes neither model exactly",
+                          trace_.model(), config_.model->name));
   }
   if (config_.model && k_ != config_.model->num_experts_per_tok) {
     warnings_.push_back(fmt::format("routing takes k = {} experts, the model {} natively {}", k_,

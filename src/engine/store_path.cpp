@@ -1,6 +1,7 @@
 #include "engine/store_path.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace moesim {
 
@@ -19,6 +20,7 @@ StorePath::StorePath(const Device& device, const FlashPathOptions& options, std:
   }
   if (device.flash) {
     FlashPathOptions flash = options;
+    flash.page_bytes = static_cast<std::uint64_t>(std::llround(device.memory.page_kib * 1024.0));
     flash.hop = static_cast<std::uint8_t>(hops_.size());
     hops_.emplace_back(*device.flash, dma_factor, flash, queue, bus);
   }

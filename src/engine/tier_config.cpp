@@ -24,7 +24,9 @@ Json read_store(const TierSpec& spec, Section* section) {
   return {{"capacity_mib", nullptr}};
 }
 
-TierConfig read_tier(const TierSpec& spec, Section* section, const Section& root, Json& resolved) {
+// `place`: of the tier in the device, for what is wrong there.
+TierConfig read_tier(const TierSpec& spec, Section* section, const Section& root,
+                     const std::string& place, Json& resolved) {
   TierConfig tier;
   tier.name = spec.name;
   tier.pointer = "/tiers/" + spec.name;
@@ -34,7 +36,7 @@ TierConfig read_tier(const TierSpec& spec, Section* section, const Section& root
   }
   tier.capacity_mib = spec.capacity_mib;
   std::string initial = "empty";
-  Section eviction(*spec.eviction, root.file(), tier.pointer + "/eviction");
+  Section eviction(*spec.eviction, root.file(), place + "/eviction");
   if (section != nullptr) {
     tier.capacity_mib = section->number_or("capacity_mib", *spec.capacity_mib, {0.0, 1e12, true});
     initial = section->choice_or("initial", initial, {"empty", "all"});
@@ -43,7 +45,7 @@ TierConfig read_tier(const TierSpec& spec, Section* section, const Section& root
   tier.starts_full = initial == "all";
   Json policy = Registry<EvictionPolicy>::instance().resolve(eviction);
   resolved = {{"capacity_mib", *tier.capacity_mib}, {"eviction", policy}, {"initial", initial}};
-  tier.eviction.emplace(std::move(policy), root.file(), tier.pointer + "/eviction");
+  tier.eviction.emplace(std::move(policy), root.file(), eviction.pointer());
   return tier;
 }
 
@@ -110,7 +112,8 @@ std::vector<TierConfig> read_tier_configs(Section& root, const std::optional<Dev
   for (const TierSpec& spec : device->tiers) {
     std::optional<Section> section;
     if (given) section = given->optional_object(spec.name);
-    tiers.push_back(read_tier(spec, section ? &*section : nullptr, root, all[spec.name]));
+    tiers.push_back(read_tier(spec, section ? &*section : nullptr, root,
+                              fmt::format("/device/tiers/{}", tiers.size()), all[spec.name]));
   }
   resolved["tiers"] = std::move(all);
   return tiers;

@@ -21,9 +21,11 @@ LinkSpec read_link(Section section, bool with_energy) {
 TierSpec read_tier(Section section, bool with_energy) {
   TierSpec tier;
   tier.name = section.string("name");
-  if (tier.name.empty() || tier.name == "flash" || tier.name.find('/') != std::string::npos) {
-    throw section.error("name", fmt::format("expected a name without / that is not flash, got {}",
-                                            Json(tier.name).dump()));
+  if (tier.name.empty() || tier.name == "flash" ||
+      tier.name.find_first_of("/~") != std::string::npos) {
+    throw section.error("name",
+                        fmt::format("expected a name without / and ~ that is not flash, got {}",
+                                    Json(tier.name).dump()));
   }
   section.accept("capacity_mib");
   if (section.has("capacity_mib")) {

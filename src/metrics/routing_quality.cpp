@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 #include <numeric>
 
 #include "core/errors.h"
@@ -70,6 +71,22 @@ void RoutingQuality::add(LayerId layer, Gate& gate, const Selection& executed) {
     if (weigh(native_experts, gate)) compare_masses(native_experts, values);
   }
   if (gate.has_logits()) compare_logits(native_experts, gate, total, values);
+  layers_[index(layer)].add_visit(values);
+  all_.add_visit(values);
+}
+
+void RoutingQuality::add_skipped(LayerId layer) {
+  Values values;
+  for (const Proxy none : {kExperts, kAgreement, kRetainedMass, kRetainedMassAbsolute}) {
+    values[none] = 0.0;
+  }
+  for (const Proxy whole : {kSwapRate, kDroppedMass, kSkippedMass, kTotalVariation, kGateL2}) {
+    values[whole] = 1.0;
+  }
+  values[kJensenShannon] = std::numbers::ln2;
+  ++counts_.experts_histogram[0];
+  counts_.removed += counts_.displaced_by_rank.size();
+  for (std::uint64_t& displaced : counts_.displaced_by_rank) ++displaced;
   layers_[index(layer)].add_visit(values);
   all_.add_visit(values);
 }

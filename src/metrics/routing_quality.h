@@ -69,6 +69,8 @@ class RoutingQuality {
   // `gate` is set to the visit. Throws InvariantError for an executed expert outside the native
   // set of a compact trace.
   void add(LayerId layer, Gate& gate, const Selection& executed);
+  // A block that a layer plan skips: a visit that ran nothing of the model's choice.
+  void add_skipped(LayerId layer);
   // The bias divergence of the visit added last.
   void add_bias_divergence(LayerId layer, double divergence);
   // Forgets everything added so far: the end of the warm-up.

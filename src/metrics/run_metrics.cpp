@@ -94,7 +94,7 @@ void RunMetrics::on_visit(const Pass& pass, LayerId layer, const VisitOutcome& v
     row.misses += token.misses;
     row.experts += token.executed->ids.size();
   }
-  prediction_.add(layer, visit.accesses, visit.predicted);
+  if (!visit.is_repeat) prediction_.add(layer, visit.accesses, visit.predicted);
   low_precision_ += visit.low_precision;
   skipped_experts_ += visit.skipped;
 }
@@ -138,6 +138,10 @@ void RunMetrics::end_first_token(std::int32_t sequence, TimePoint at) {
 }
 
 void RunMetrics::add_measured(const PassRecord& record) {
+  for (std::size_t l = 0; l < plan_.trace().shape().layers; ++l) {
+    const auto layer = static_cast<LayerId>(l);
+    if (plan_.session().executions(*record.pass, layer) == 0) quality_.add_skipped(layer);
+  }
   const Duration wall = record.end - record.start;
   wall_ += wall;
   compute_bytes_ += record.compute_bytes;

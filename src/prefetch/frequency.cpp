@@ -10,8 +10,9 @@ namespace {
 class Frequency final : public PathPrefetcher<PopularityPath> {
  public:
   Frequency(Section& config, const PrefetchContext& context)
-      : PathPrefetcher(config, context.shape.layers,
-                       PopularityPath(context.shape, read_count(config, context))) {
+      : PathPrefetcher(
+            config, context.shape.layers,
+            PopularityPath(context.shape, read_count(config, context, usual_count(context)))) {
     if (gives_training(config)) train(read_training(config, context), context);
   }
 

@@ -22,15 +22,21 @@ inline Parameter outstanding_parameter() {
           "[0, 1048576]",        "own"};
 }
 
-inline Parameter count_parameter(const std::string& text = "experts named for a visit; null: k") {
+inline Parameter count_parameter(
+    const std::string& text = "experts named for a visit; null: k, times the sequences of a pass") {
   return {"count", nullptr, text, "integer", "[1, E]", "own"};
 }
 
-// `count`: null stands for k.
-inline std::size_t read_count(Section& config, const PrefetchContext& context) {
+// `count`: null stands for `otherwise`, or 1.
+inline std::size_t read_count(Section& config, const PrefetchContext& context,
+                              std::size_t otherwise) {
   const std::uint64_t most = std::max<std::size_t>(context.shape.experts, 1);
   if (const auto count = config.optional_integer("count", 1, most)) return *count;
-  return std::max<std::size_t>(context.k, 1);
+  return std::max<std::size_t>(otherwise, 1);
+}
+// Experts that a visit runs as a rule: k, or those of all tokens of a pass.
+inline std::size_t usual_count(const PrefetchContext& context) {
+  return std::max(context.k, context.visit_experts);
 }
 
 class LimitedPrefetcher : public Prefetcher {

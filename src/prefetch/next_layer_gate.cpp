@@ -24,7 +24,7 @@ class NextLayerGate final : public LimitedPrefetcher {
         router_bytes_(context.router_bytes),
         gate_(context.gate, context.shape.experts, context.k),
         logits_(context.shape.experts),
-        best_(std::min(read_count(config, context), context.shape.experts)) {
+        best_(std::min(read_count(config, context, context.k), context.shape.experts)) {
     if (!trace_->has_tensor("next_layer_logits")) {
       throw config.error("policy",
                          fmt::format("next_layer_gate needs the tensor next_layer_logits, which "

@@ -27,6 +27,7 @@ struct PrefetchContext {
   GateSpec gate;                     // of the trace: how its logits become a selection
   std::uint64_t router_bytes = 0;    // of one layer's router matrix; 0 where no model says
   std::uint32_t first_measured = 0;  // row of the trace; what is before it may be trained on
+  std::size_t visit_experts = 0;     // of a visit: k, more where several sequences share a pass
 };
 
 // One coming layer visit, asked about at the moment when the experts of visit `layer` of `token`

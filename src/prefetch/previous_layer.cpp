@@ -9,14 +9,15 @@ namespace {
 class PreviousLayer final : public PathPrefetcher<PreviousLayerPath> {
  public:
   PreviousLayer(Section& config, const PrefetchContext& context)
-      : PathPrefetcher(config, context.shape.layers,
-                       PreviousLayerPath(context.shape, read_count(config, context))) {}
+      : PathPrefetcher(
+            config, context.shape.layers,
+            PreviousLayerPath(context.shape, read_count(config, context, context.shape.experts))) {}
 };
 
 MOESIM_REGISTER(Prefetcher, PreviousLayer, "previous_layer",
                 About("the expert ids of the layer before",
                       "arXiv 2410.17954 (ExpertFlow), baseline SLP"),
-                count_parameter("best experts of that visit that are named; null: k"),
+                count_parameter("best experts of that visit that are named; null: all"),
                 distance_parameter(), outstanding_parameter());
 
 }  // namespace

@@ -9,14 +9,15 @@ namespace {
 class PreviousToken final : public PathPrefetcher<PreviousTokenPath> {
  public:
   PreviousToken(Section& config, const PrefetchContext& context)
-      : PathPrefetcher(config, context.shape.layers,
-                       PreviousTokenPath(context.shape, read_count(config, context))) {}
+      : PathPrefetcher(
+            config, context.shape.layers,
+            PreviousTokenPath(context.shape, read_count(config, context, context.shape.experts))) {}
 };
 
 MOESIM_REGISTER(Prefetcher, PreviousToken, "previous_token",
                 About("the experts of the same layer at the token before",
                       "arXiv 2410.17954 (ExpertFlow), baseline TLP"),
-                count_parameter("best experts of that visit that are named; null: k"),
+                count_parameter("best experts of that visit that are named; null: all"),
                 distance_parameter(), outstanding_parameter());
 
 }  // namespace

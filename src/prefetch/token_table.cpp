@@ -20,7 +20,7 @@ class TokenTable final : public LimitedPrefetcher {
       : LimitedPrefetcher(config, context.shape.layers),
         shape_(context.shape),
         trace_(context.trace),
-        count_(std::min(read_count(config, context), shape_.experts)),
+        count_(std::min(read_count(config, context, context.k), shape_.experts)),
         min_occurrences_(config.integer("min_occurrences", 1)) {
     if (!trace_->has_token_ids()) {
       throw config.error("policy",

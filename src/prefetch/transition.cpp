@@ -20,7 +20,7 @@ class Transition final : public LimitedPrefetcher {
         pairs_(shape_.layers * shape_.experts * shape_.experts),
         uses_(shape_.layers * shape_.experts),
         scores_(shape_.experts),
-        best_(std::min(read_count(config, context), shape_.experts)) {
+        best_(std::min(read_count(config, context, usual_count(context)), shape_.experts)) {
     from_.reserve(shape_.experts);
     train(read_training(config, context), context);
   }

@@ -61,6 +61,7 @@ Json flash_json(const TimeResult& time) {
   const double wall = to_seconds(time.wall);
   return {{"reads", time.flash.reads},
           {"bytes", time.flash.bytes},
+          {"padding_bytes", time.flash.padding},
           {"busy_fraction", to_seconds(time.flash.service) / wall},
           {"mean_in_flight", to_seconds(time.flash.lane) / wall}};
 }

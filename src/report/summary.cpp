@@ -6,6 +6,7 @@
 #include <ostream>
 
 #include "report/run_report.h"
+#include "trace/trace.h"
 
 namespace moesim {
 namespace {
@@ -50,10 +51,12 @@ class Summary {
 
   void write_inputs() {
     heading("What was simulated");
+    const bool synthetic = facts_.trace_model == kSyntheticModel;
     const std::string recorded_on =
         facts_.trace_model.empty() ? "an unnamed model" : facts_.trace_model;
-    line("recorded", fmt::format("routing of {}: {}, {} tokens measured", recorded_on,
-                                 facts_.trace_form, result_.measured_tokens));
+    line(synthetic ? "synthetic" : "recorded",
+         fmt::format("routing of {}: {}, {} tokens measured", synthetic ? "no model" : recorded_on,
+                     facts_.trace_form, result_.measured_tokens));
     line("", facts_.trace_path);
     if (result_.prefill_tokens + result_.warmup_tokens > 0) {
       line("", fmt::format("after {} prefill and {} warm-up tokens, which are not measured",
@@ -77,6 +80,8 @@ class Summary {
                               per_layer ? "one per layer" : "one for all layers",
                               policy(cache.at("eviction")),
                               by_visit ? "visits judged as a whole" : "judged expert by expert"));
+    const std::string special = special_settings(config);
+    if (!special.empty()) line("", special);
     if (result_.time) {
       const Json& execution = config.at("execution");
       line("execution",
@@ -88,6 +93,25 @@ class Summary {
                execution.at("threads").get<std::size_t>(), policy(config.at("prefetch"))));
     }
     if (result_.batch) write_batch(*result_.batch);
+  }
+
+  // Settings that decide hits and are not at their defaults: "initial hot_trace, reset sequence".
+  [[nodiscard]] static std::string special_settings(const Json& config) {
+    std::string text;
+    const auto add = [&text](const std::string& what) {
+      text += (text.empty() ? "" : ", ") + what;
+    };
+    const Json& cache = config.at("cache");
+    const std::pair<const char*, const char*> defaults[] = {
+        {"initial", "empty"}, {"cold_start", "strict"}, {"reset", "never"}, {"overflow", "trim"}};
+    for (const auto& [key, usual] : defaults) {
+      const Json& value = cache.at(key);
+      if (value == usual) continue;
+      add(fmt::format("{} {}", key, value.is_string() ? value.get<std::string>() : "given"));
+    }
+    const Json& on_miss = config.at("weights").at("on_miss");
+    if (on_miss.at("policy") != "full") add("on a miss " + policy(on_miss));
+    return text;
   }
 
   void write_batch(const BatchResult& batch) {

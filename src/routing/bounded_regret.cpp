@@ -46,8 +46,12 @@ class BoundedRegret final : public RoutingPolicy {
       if (residency.resident(chosen.ids[rank])) continue;
       while (next < order.size() && !residency.resident(order[next])) ++next;
       if (next == order.size()) break;
-      // By the score that the router ranks by, later pairs lose at least as much.
-      if (score(gate, chosen.ids[rank]) - score(gate, order[next]) > regret_) break;
+      // By the score that the router ranks by, later pairs lose at least as much; by the logit
+      // they need not where a bias or groups decide the rank.
+      if (score(gate, chosen.ids[rank]) - score(gate, order[next]) > regret_) {
+        if (!by_logit_) break;
+        continue;
+      }
       chosen.ids[rank] = order[next++];
       ++swaps;
     }

@@ -21,6 +21,8 @@
 namespace moesim {
 namespace {
 
+constexpr std::size_t kPublished = 6;  // experts that the rule starts from
+
 constexpr NumberRange kRatio = kNonNegative;
 
 // The experts that the rule starts from, largest weight first.
@@ -89,7 +91,9 @@ void require_weights(const Section& config, const RoutingContext& context) {
 class Des final : public RoutingPolicy {
  public:
   Des(Section& config, const RoutingContext& context)
-      : count_(config.integer("experts", 1, context.shape.experts)),
+      : count_(config.integer_or("experts",
+                                 std::min<std::size_t>(kPublished, context.shape.experts), 1,
+                                 context.shape.experts)),
         candidates_(count_, context),
         last_two_(read_ratios(config, context, "mu1", 1)),
         last_(read_ratios(config, context, "mu2", 0)) {
@@ -175,8 +179,9 @@ MOESIM_REGISTER(
           [](std::size_t k) {
             return Json{{"experts", k}, {"mu1", kNever}, {"mu2", kNever}};
           }),
-    {"experts", 6, "best experts that the rule starts from", "integer", "[1, E]",
-     "CECAR; other numbers: own"},
+    {"experts", nullptr,
+     "best experts that the rule starts from; null: 6, or all where there are fewer", "integer",
+     "[1, E]", "CECAR; other numbers: own"},
     {"mu1", nullptr,
      "ratio of the weights before the last two above which these do not run: a number or one per "
      "layer; null: the layer's median over the trace's decode tokens",

@@ -190,7 +190,7 @@ std::vector<double> read_odp_thresholds(Section& config, const RoutingContext& c
   }
   const std::vector<bool> pruned = pruned_layers(config, context.shape.layers);
   std::vector<double> thresholds = read_all_layers(config, context);
-  const std::size_t ranks = context.k - 1;
+  const std::size_t ranks = std::max<std::size_t>(context.k - 1, 1);  // k = 1: no thresholds
   for (std::size_t i = 0; i < thresholds.size(); ++i) {
     if (!pruned[i / ranks]) thresholds[i] = 0;
   }

@@ -8,6 +8,7 @@
 
 #include "core/errors.h"
 #include "core/rng.h"
+#include "trace/trace.h"
 
 namespace moesim {
 namespace {
@@ -135,7 +136,7 @@ TraceData synthetic_trace(const SyntheticOptions& options) {
       draw_drift_layer(options, layer, data);
     }
   }
-  data.metadata = {{"model", "synthetic"},
+  data.metadata = {{"model", kSyntheticModel},
                    {"top_k", std::to_string(options.k)},
                    {"gate", "B"},
                    {"ranked", "1"},

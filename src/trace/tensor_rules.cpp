@@ -65,7 +65,7 @@ std::string TensorRule::place(std::size_t element, std::span<const std::size_t> 
 
 const std::vector<TensorRule>& tensor_rules() {
   using enum DType;
-  static const std::vector<TensorRule> rules = {
+  static const std::vector<TensorRule> kRules = {
       {"router_logits", {kF16, kBF16, kF32}, "TLE", "router output before softmax or sigmoid"},
       {"topk_ids", {kU8, kU16, kI32}, "TLK", "experts that ran"},
       {"topk_weights", {kF16, kF32}, "TLK", "gate weights of the experts that ran"},
@@ -77,7 +77,7 @@ const std::vector<TensorRule>& tensor_rules() {
       {"router_input_l1", {kF16, kF32}, "TL", "1-norm of the router's input"},
       {"attention_received", {kF16, kF32}, "TL", "attention that later tokens pay to a token"},
       {"next_layer_logits", {kF16, kF32}, "TLE", "the next layer's router on this layer's input"}};
-  return rules;
+  return kRules;
 }
 
 const TensorRule* find_tensor_rule(const std::string& name) {

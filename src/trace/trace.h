@@ -19,6 +19,9 @@ namespace moesim {
 class SafetensorsFile;
 struct SafetensorsTensor;
 
+// The metadata `model` of traces that no model recorded.
+inline constexpr const char* kSyntheticModel = "synthetic";
+
 class Trace {
  public:
   // Maps and validates the file. Throws UserError that names file, tensor and place: truncated or

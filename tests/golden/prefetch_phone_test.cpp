@@ -39,7 +39,7 @@ double recall_of(const Trace& trace, const Json& config) {
       const std::size_t count = trace.read_ids(token, layer, ids);
       accesses.assign(count, {});
       for (std::size_t i = 0; i < count; ++i) accesses[i].expert = ids[i];
-      if (!first) quality.add(layer, accesses, forecast.named_for(event, layer));
+      if (!first) quality.add(layer, accesses, forecast.named_for(event));
       forecast.after_visit(token, layer, event, std::span(ids).first(count));
       forecast.ask(1);
     }

@@ -1,4 +1,5 @@
 """Every command in the documentation runs: each fenced block whose info string starts with `sh`.
+What `text` blocks show below a line `$ COMMAND` is what the command prints.
 
 The blocks of a document run in their order, in one scratch copy of what the commands use, with `sim`
 on PATH. The info string may add a word: `sh data` needs third-party data and skips where
@@ -143,6 +144,58 @@ def test_the_commands_run(block, checkout_of):
         pytest.skip("MOESIM_DATA_DIR is not set")
     result = run_block(block, checkout_of(block.document))
     assert result.returncode == 0, f"{name_of(block)}\n{result.stdout}\n{result.stderr}"
+
+
+# A block that shows a run of `configs/phone.json` without the continuation of the line `recorded`.
+PHONE = "olmoe-1b-7b on oneplus-15r\n"
+
+
+def without_provenance(summary):
+    """A summary without the lines that follow `recorded`, and these lines."""
+    kept, left_out, label = [], [], ""
+    for line in summary.splitlines(keepends=True):
+        label = line[:17].strip() or label
+        (left_out if label == "recorded" and not line[:17].strip() else kept).append(line)
+    return "".join(kept), left_out
+
+
+def test_the_first_example_of_the_readme_is_what_the_program_prints(run_sim):
+    shown = [b.text for b in fenced_blocks(REPOSITORY / "README.md") if b.text.startswith(PHONE)]
+    assert len(shown) == 1
+    result = run_sim("--config", "configs/phone.json")
+    assert result.returncode == 0, result.stderr
+    printed, left_out = without_provenance(result.stdout)
+    assert shown == [printed]
+    assert len(left_out) == 2  # as the README says
+
+
+def transcript(block):
+    """The commands of a block that begin with `$ `, each with the lines that it shows below."""
+    parts = re.split(r"^\$ (.*)\n", block.text, flags=re.MULTILINE)
+    return list(zip(parts[1::2], parts[2::2], strict=True))
+
+
+SHOWN_RUNS = [
+    pytest.param(block, command, output, id=f"{name_of(block)}-{number}")
+    for block in ALL_BLOCKS
+    if block.info[:1] == ["text"]
+    for number, (command, output) in enumerate(transcript(block), 1)
+]
+
+
+@pytest.mark.parametrize(("block", "command", "output"), SHOWN_RUNS)
+def test_a_command_prints_the_lines_shown_below_it(block, command, output, checkout_of):
+    result = run_block(block._replace(text=command), checkout_of(block.document))
+    assert result.stdout + result.stderr == output
+    if output.startswith("sim: error: "):
+        assert (result.returncode, result.stdout) == (2, "")
+
+
+def test_commands_are_found_with_what_they_show(tmp_path):
+    block = Block(tmp_path, 1, ["text"], "above\n$ sim a\none\ntwo\n$ sim b $c\n")
+    assert transcript(block) == [("sim a", "one\ntwo\n"), ("sim b $c", "")]
+    errors = [shown for shown in SHOWN_RUNS if shown.id.startswith("docs/config.md")]
+    assert len(errors) >= 8
 
 
 def complaints(block):

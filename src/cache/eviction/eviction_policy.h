@@ -41,8 +41,10 @@ enum class EventKind : std::uint8_t {
 class CacheEvent {
  public:
   CacheEvent(std::uint32_t number, std::uint32_t token, LayerId layer, std::size_t partition,
-             std::span<const std::uint32_t> stamps, EventKind kind = EventKind::kAtOnce)
+             std::span<const std::uint32_t> stamps, EventKind kind = EventKind::kAtOnce,
+             std::span<const ExpertId> members = {})
       : stamps_(stamps),
+        members_(members),
         number_(number),
         token_(token),
         partition_(partition),
@@ -54,11 +56,15 @@ class CacheEvent {
   [[nodiscard]] LayerId layer() const { return layer_; }
   [[nodiscard]] std::size_t partition() const { return partition_; }
   [[nodiscard]] EventKind kind() const { return kind_; }
+  // The experts of this event as the cache was given them: best first, or in touch order after a
+  // union. Valid during begin_event(); empty for a speculative event.
+  [[nodiscard]] std::span<const ExpertId> members() const { return members_; }
   // True for the experts of this event.
   [[nodiscard]] bool is_member(ExpertKey key) const { return stamps_[index(key)] == number_ + 1; }
 
  private:
   std::span<const std::uint32_t> stamps_;  // [keys], 1 + number of the last event that used it
+  std::span<const ExpertId> members_;
   std::uint32_t number_;
   std::uint32_t token_;
   std::size_t partition_;

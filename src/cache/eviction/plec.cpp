@@ -184,11 +184,8 @@ class Plec final : public EvictionPolicy {
   void read_members(const CacheEvent& event) {
     routed_.clear();
     routed_ids_.clear();
-    for (std::size_t e = 0; e < shape_.experts; ++e) {
-      const auto expert = static_cast<ExpertId>(e);
-      const ExpertKey key = expert_key(event.layer(), expert, shape_.experts);
-      if (!event.is_member(key)) continue;
-      routed_.push_back(key);
+    for (const ExpertId expert : event.members()) {
+      routed_.push_back(expert_key(event.layer(), expert, shape_.experts));
       routed_ids_.push_back(expert);
     }
   }

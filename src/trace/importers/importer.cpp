@@ -88,7 +88,7 @@ std::string provenance_of(const Importer& importer, const ImportRequest& request
 }  // namespace
 
 const std::vector<Importer>& importers() {
-  static const std::vector<Importer> all = {
+  static const std::vector<Importer> kAll = {
       {"bigmoeonedge", "route_trace v1 CSV of BigMoeOnEdge: ranked ids, weights, expert sizes", 1,
        read_bigmoeonedge},
       {"flame", "CSV seq,pos,layer,slot,expert,prob; a second file pos,token_id is optional", 2,
@@ -99,7 +99,7 @@ const std::vector<Importer>& importers() {
       {"vllm-log", "JSON lines of a vLLM route log: ranked ids and weights", 1, read_vllm_log},
       {"warp", "JSON lines of sqliteai/warp: unranked ids per decode step", 1, read_warp},
   };
-  return all;
+  return kAll;
 }
 
 ImportedTrace import_trace(const std::string& format, const ImportRequest& request) {

@@ -68,7 +68,10 @@ TEST_SUITE("api/intervention_runs") {
     for (std::size_t layer = 0; layer < layers; ++layer) plan.push_back(layer == 0 ? 0 : 1);
     const RunResult skipped = run({{"policy", "layer_plan"}, {"executions", plan}});
     CHECK(skipped.cache.accesses * layers == native.cache.accesses * (layers - 1));
-    CHECK(skipped.routing.by_layer.front().visits == 0);
+    CHECK(skipped.routing.by_layer.front().experts == 0);
+    CHECK(skipped.routing.by_layer.front().agreement == 0);
+    CHECK(*skipped.routing.by_layer.front().skipped_mass == 1);
+    CHECK(std::abs(*skipped.routing.mean.dropped_mass - 1.0 / static_cast<double>(layers)) < 1e-12);
   }
 
   TEST_CASE("balancing balances: the busiest expert is less so") {

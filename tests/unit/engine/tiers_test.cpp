@@ -235,7 +235,7 @@ TEST_SUITE("engine/tiers") {
   TEST_CASE("the eviction policy that the device names is checked too") {
     Json device = host_and_flash_device(64);
     device["tiers"][0]["eviction"] = {{"policy", "lur"}};
-    CHECK(contains(error_after(device, "{}"), "/tiers/host/eviction/policy: unknown value"));
+    CHECK(contains(error_after(device, "{}"), "/device/tiers/0/eviction/policy: unknown value"));
   }
 
   TEST_CASE("a tier no larger than the cache is warned about") {

@@ -102,12 +102,12 @@ TEST_SUITE("hardware/tier") {
   }
 
   TEST_CASE("names are there, different, and no word of another meaning") {
-    for (const char* name : {"", "flash", "a/b"}) {
+    for (const char* name : {"", "flash", "a/b", "a~b"}) {
       CAPTURE(name);
       Json device = three_tiers();
       device["tiers"][0]["name"] = name;
       CHECK(error_of(device) ==
-            "d.json: /tiers/0/name: expected a name without / that is not flash, got \"" +
+            "d.json: /tiers/0/name: expected a name without / and ~ that is not flash, got \"" +
                 std::string(name) + "\"");
     }
     Json device = three_tiers();

@@ -188,6 +188,27 @@ TEST_SUITE("routing/layer_plan") {
     CHECK(run(scenario, {2, 1, 1, 1}).cache.misses == 20);
   }
 
+  TEST_CASE("a predictor is asked about the visits that come, not about layers that are skipped") {
+    const std::vector<std::vector<int>> plans = {{1, 0, 1, 1}, {0, 1, 0, 2}, {2, 2, 2, 2}};
+    for (const std::vector<int>& plan : plans) {
+      Scenario scenario(random_logits({24, 4, 16}, 4, 5));
+      scenario.config["cache"] = {{"capacity_experts", 8}};
+      scenario.config["prefetch"] = {{"policy", "oracle"}, {"distance", 3}};
+      const RunResult result = run(scenario, plan);
+      CHECK(result.prediction.right == result.prediction.named);
+      CHECK(result.prediction.predicted + 1 == result.prediction.visits);  // all but the first
+      CHECK(result.prefetch.wasted_bytes == 0);
+    }
+  }
+
+  TEST_CASE("plec, whose plan takes the layers in order, refuses others") {
+    Scenario scenario(random_logits({24, 4, 16}, 4, 5));
+    scenario.config["cache"] = {
+        {"scope", "global"}, {"capacity_experts", 20}, {"eviction", {{"policy", "plec"}}}};
+    CHECK_NOTHROW(run(scenario, {1, 1, 1, 1}));
+    CHECK_THROWS_AS(run(scenario, {1, 0, 1, 1}), UserError);
+  }
+
   TEST_CASE("with and without time it makes the same decisions, sequence by sequence") {
     TraceData trace = random_logits({24, 4, 16}, 4, 5);
     for (int token = 0; token < 24; ++token) trace.sequence.push_back(token / 8);
@@ -203,7 +224,7 @@ TEST_SUITE("routing/layer_plan") {
       const RunResult timed = run(scenario, plans);
       scenario.config["device"] = nullptr;
       const RunResult untimed = run(scenario, plans);
-      CHECK(timed.routing.mean.visits == visits);
+      CHECK(timed.routing.mean.visits == visits + 6 + 2 * 8);  // with those that are skipped
       CHECK(timed.cache.accesses == 4 * visits);
       CHECK(untimed.cache.hits == timed.cache.hits);
       CHECK(untimed.cache.demand_bytes == timed.cache.demand_bytes);

@@ -1,5 +1,6 @@
 // PLEC: the example of the reference, and its order of victims step by step.
 #include "cache/eviction/plec_plan.h"
+#include "core/rng.h"
 #include "support/cache_replay.h"
 #include "support/testing.h"
 
@@ -218,6 +219,35 @@ TEST_SUITE("cache/eviction/plec") {
     CHECK(cache.compute_done(key(16)));
     CHECK(!cache.compute_done(key(16)));  // it has been given up already
     CHECK(!cache.compute_done(key(4)));   // not of the last visit
+  }
+
+  // Two layers of eight experts, three slots, two of each visit: who of the two that were seen last
+  // keeps a slot is a matter of rank, never of the id.
+  TEST_CASE("experts that are numbered the other way round hit as often") {
+    constexpr RoutingShape kShape{60, 2, 8};
+    Rng rng(8);
+    std::vector<std::uint64_t> hits;
+    std::vector<RecordedVisit> visits;
+    for (std::uint32_t token = 0; token < kShape.tokens; ++token) {
+      for (std::size_t layer = 0; layer < kShape.layers; ++layer) {
+        const auto best = static_cast<int>(rng.below(4));
+        const auto second = static_cast<int>(4 + rng.below(4));
+        visits.push_back({token, layer_id(layer), expert_ids({best, second}), false});
+      }
+    }
+    for (const bool mirrored : {false, true}) {
+      CacheOptions options;
+      options.shape = kShape;
+      options.scope = CacheScope::kGlobal;
+      options.capacity = 3;
+      std::vector<RecordedVisit> seen = visits;
+      for (RecordedVisit& visit : seen) {
+        for (ExpertId& id : visit.experts) id = mirrored ? expert_id(7 - index(id)) : id;
+      }
+      hits.push_back(replay(options, {{"policy", "plec"}}, seen).hits);
+    }
+    CHECK(hits[0] == hits[1]);
+    CHECK(hits[0] > 0);
   }
 
   TEST_CASE("predictors and splits that do not exist are refused") {
