@@ -101,6 +101,8 @@ class Steering final : public RoutingPolicy {
         lambda_(config.number("lambda", {-1.0, 1.0})),
         members_(read_experts(config, context)),
         layers_(read_layers(config, context.shape.layers)),
+        softmax_(context.gate.code == GateCode::kA || context.gate.code == GateCode::kB ||
+                 context.gate.code == GateCode::kC),
         rng_(Rng::for_component(context.seed, "routing/steering")),
         altered_(context) {}
 
@@ -142,6 +144,11 @@ class Steering final : public RoutingPolicy {
     double base = 0;
     if (mode_ == Mode::kSoft) base = lambda_ * deviation(original);
     if (mode_ == Mode::kActivate) base = *std::max_element(original.begin(), original.end());
+    if (mode_ == Mode::kActivate && softmax_) {
+      // The same to a softmax, and eps is not lost in the rounding of large logits.
+      for (float& logit : logits) logit -= static_cast<float>(base);
+      base = 0;
+    }
     if (mode_ == Mode::kSuppress) base = *std::min_element(original.begin(), original.end());
     for (std::size_t e = 0; e < experts_; ++e) {
       if (!is_member(e)) continue;
@@ -158,6 +165,7 @@ class Steering final : public RoutingPolicy {
   double lambda_;
   std::optional<std::vector<std::uint8_t>> members_;  // [layers, experts]; none: the resident ones
   std::pair<std::size_t, std::size_t> layers_;        // first and last that are steered
+  bool softmax_;  // adding a number to the whole row changes nothing
   Rng rng_;
   AlteredLogits altered_;
 };

@@ -15,6 +15,8 @@
 // The method predicts a whole step before it runs; here every layer's next visit is predicted when
 // its last one is known, and once more just before its turn. The plan counts slots in experts of
 // mean size.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 
@@ -38,6 +40,13 @@ std::unique_ptr<PathPredictor> make_predictor(Section& config, const EvictionCon
   const PredictionNoise noise{config.number("recall", kUnitInterval),
                               config.number("precision", {0.0, 1.0, true}),
                               Rng::for_component(context.seed, "noisy_oracle").next()};
+  // With every expert of a layer named, k in E are true.
+  const double lowest = static_cast<double>(context.k) / static_cast<double>(experts);
+  if (name == "noisy_oracle" && noise.precision < lowest) {
+    throw config.error(
+        "precision", fmt::format("expected at least {:.4f} (k = {} of {} experts), got {}", lowest,
+                                 context.k, experts, noise.precision));
+  }
   // What it saw is what it names: a union pass may have run more than `count`.
   if (name == "previous_token") {
     return std::make_unique<PreviousTokenPath>(context.shape, context.shape.experts);

@@ -27,7 +27,7 @@ ExpertAllocation allocation_of(const Json& node) {
 }  // namespace
 
 TEST_SUITE("compression/error_table") {
-  TEST_CASE("columns are picked by bit-width; one table of experts serves every layer") {
+  TEST_CASE("columns are picked by bit-width, one table of experts serves every layer") {
     const Json layer = {{10, 5, 1}, {20, 6, 2}};
     CHECK(errors_of(errors_file(layer), {1, 4}).values ==
           std::vector<double>{10, 1, 20, 2, 10, 1, 20, 2});

@@ -22,7 +22,7 @@ TEST_SUITE("core/row_exp") {
     }
   }
 
-  TEST_CASE("the ends: 1 at 0, and what would underflow is next to nothing; any length") {
+  TEST_CASE("the ends: 1 at 0, and what would underflow is next to nothing, any length") {
     std::vector<double> row = {0.0, -0.0, -700.0, -745.0, -800.0, -1e308, -1.0};
     exp_row(row);
     CHECK(row[0] == 1.0);

@@ -67,7 +67,7 @@ TEST_SUITE("engine/token_scheduler") {
     CHECK(unequal.objective_after == 2);
   }
 
-  TEST_CASE("the objective is the distinct experts of both batches; some orders stay as given") {
+  TEST_CASE("the objective is the distinct experts of both batches, some orders stay as given") {
     Rng rng(3);
     std::size_t kept = 0;
     for (int round = 0; round < 300; ++round) {

@@ -175,7 +175,7 @@ TEST_SUITE("routing/layer_plan") {
     CHECK(!warned(run(scenario, {{"1", {1, 0, 1, 1}}})));  // a sequence that the trace lacks
   }
 
-  TEST_CASE("a repeat finds what its first pass read; without a cache it reads again") {
+  TEST_CASE("a repeat finds what its first pass read, without a cache it reads again") {
     Scenario scenario(1);
     scenario.config["cache"] = {{"capacity_experts", 4}};
     const RunResult once = run(scenario, {1, 1, 1, 1});

@@ -1,4 +1,6 @@
 // Steering: hand-worked logits.
+#include <set>
+
 #include "core/files.h"
 #include "support/routing.h"
 #include "support/testing.h"
@@ -71,6 +73,21 @@ TEST_SUITE("routing/steering") {
     // eps parts the activated ones, from the seed.
     CHECK(run({{"mode", "activate"}, {"experts", {{2, 3}}}}).ids ==
           run({{"mode", "activate"}, {"experts", {{2, 3}}}}).ids);
+  }
+
+  TEST_CASE("which of the activated experts run does not depend on the level of the logits") {
+    const RoutingContext context = routing_context(gate_of('A'), 6, 2);
+    const Json config = steering({{"mode", "activate"}, {"experts", {{1, 2, 3, 4, 5}}}});
+    const auto low = routing_policy(config, context);
+    const auto high = routing_policy(config, context);
+    std::set<std::vector<std::size_t>> chosen;
+    for (int visit = 0; visit < 20; ++visit) {
+      const Selection a = route(*low, context, {2, 1, 0, -1, 0.5F, 0.25F}, {});
+      const Selection b = route(*high, context, {102, 101, 100, 99, 100.5F, 100.25F}, {});
+      CHECK(a.ids == b.ids);
+      chosen.insert(ids_of(a));
+    }
+    CHECK(chosen.size() > 5);
   }
 
   TEST_CASE("the resident experts as the set") {

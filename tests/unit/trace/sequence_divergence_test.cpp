@@ -45,7 +45,7 @@ TEST_SUITE("trace/sequence_divergence") {
     CHECK(summary.at("jensen_shannon_by_layer").size() == 1);
   }
 
-  TEST_CASE("recorded weights stand for probabilities; sigmoid gates are normalised") {
+  TEST_CASE("recorded weights stand for probabilities, sigmoid gates are normalised") {
     TraceData compact;
     compact.shape = {2, 1, 4};
     compact.k = 2;

@@ -171,7 +171,7 @@ TEST_SUITE("cache/eviction/plec") {
     CHECK(!plan.has_slot(key(23)));
   }
 
-  TEST_CASE("victims: the unwanted, then the next token's; those of this token stay") {
+  TEST_CASE("victims: the unwanted, then the next token's, those of this token stay") {
     ExpertCache cache = plec_cache(4);
     run(cache, 1, 0, {1});
     run(cache, 1, 1, {2});
@@ -248,6 +248,21 @@ TEST_SUITE("cache/eviction/plec") {
     }
     CHECK(hits[0] == hits[1]);
     CHECK(hits[0] > 0);
+  }
+
+  TEST_CASE("a precision below that of naming every expert is refused") {
+    EvictionContext context;
+    context.shape = {0, 2, 8};
+    context.k = 4;
+    const auto make = [&](double precision) {
+      const Json config = {
+          {"policy", "plec"}, {"predictor", "noisy_oracle"}, {"precision", precision}};
+      return make_eviction(config, context);
+    };
+    CHECK(contains(user_error_of([&] { return make(0.4); }),
+                   "/cache/eviction/precision: expected at least 0.5000 (k = 4 of 8 experts), got "
+                   "0.4"));
+    CHECK(make(0.5) != nullptr);
   }
 
   TEST_CASE("predictors and splits that do not exist are refused") {
