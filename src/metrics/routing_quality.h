@@ -142,7 +142,6 @@ class RoutingQuality {
   [[nodiscard]] double load_violation(std::size_t layer) const;
 
   RoutingShape shape_;
-
   std::vector<Statistics> layers_;  // [layers]
   Statistics all_;
   std::vector<Member> union_;            // of the visit
