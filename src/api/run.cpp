@@ -108,7 +108,7 @@ RunResult execute(RunPlan& plan, const ExecuteOptions& options) {
   observers.add(metrics);
   const std::size_t events = plan.schedule().passes.size() * plan.trace().shape().layers;
   const std::uint64_t accesses = events * plan.session().max_visit_experts();
-  const bool with_bounds = accesses <= kMostAccessesForBounds;
+  const bool with_bounds = options.with_bounds && accesses <= kMostAccessesForBounds;
   const bool record = with_bounds && !plan.future_known();
   AccessLog log(plan.trace().shape(), record ? events : 0, record ? accesses : 0);
   AccessRecorder recorder(log, plan.config().cache.reset);
@@ -132,7 +132,7 @@ RunResult execute(RunPlan& plan, const ExecuteOptions& options) {
       result.belady_executed_hit_rate = measure_offline(
           plan, record ? std::move(log) : plan.executed_accesses(), *result.offline_executed);
     }
-  } else {
+  } else if (options.with_bounds) {
     result.warnings.push_back("the Belady bounds were left out: too many accesses");
   }
   return result;

@@ -33,6 +33,7 @@ struct ExecuteOptions {
   bool keep_rows = false;        // RunResult::rows
   Timeline* timeline = nullptr;  // hears of `timeline_tokens` measured tokens, from the first
   std::size_t timeline_tokens = 16;
+  bool with_bounds = true;  // false: without Belady and what else replays all accesses
 };
 
 // Runs the plan from beginning to end, bounds included.

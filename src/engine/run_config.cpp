@@ -124,15 +124,31 @@ class ConfigReader {
       bits.expert = section->number_or("expert_bits", bits.expert, kBits);
       bits.dense = section->number_or("dense_bits", bits.dense, kBits);
       bits.kv = section->number_or("kv_bits", bits.kv, kBits);
+      bits.expert_format = read_weight_format(*section, "expert_format");
+      bits.dense_format = read_weight_format(*section, "dense_format");
       allocation = read_allocation_key(*section, inputs);
       if (auto miss = section->optional_object("on_miss")) on_miss = read_on_miss(*miss);
     }
     resolved_["weights"] = {{"expert_bits", bits.expert},
                             {"dense_bits", bits.dense},
                             {"kv_bits", bits.kv},
+                            {"expert_format", null_if_empty(bits.expert_format)},
+                            {"dense_format", null_if_empty(bits.dense_format)},
                             {"allocation", std::move(allocation)},
                             {"on_miss", std::move(on_miss)}};
     return bits;
+  }
+
+  static Json null_if_empty(const std::string& name) { return name.empty() ? Json() : Json(name); }
+
+  static std::string read_weight_format(Section& weights, const std::string& key) {
+    weights.know(key);
+    if (!weights.has(key)) return "";
+    std::string format = weights.string(key);
+    if (!is_weight_format(format)) {
+      throw weights.error(key, "expected null, f16, f32 or q1 to q15, got \"" + format + "\"");
+    }
+    return format;
   }
 
   // A file that sim compress wrote, or the object itself. Returns what stands there.
@@ -287,7 +303,7 @@ class ConfigReader {
     std::string scheduler = "none";
     if (auto section = root_.optional_object("execution")) {
       overlap = section->choice_or("overlap", overlap, {"none", "expert", "projection"});
-      layout = section->choice_or("expert_layout", layout, {"slices", "contiguous"});
+      layout = section->choice_or("expert_layout", layout, {"slices", "fused", "contiguous"});
       execution.lanes = section->integer_or("lanes", execution.lanes, 1, 1024);
       if (flash != nullptr && execution.lanes > flash->qd_limit) {
         throw section->error("lanes",
@@ -303,7 +319,9 @@ class ConfigReader {
     execution.overlap = overlap == "none"     ? Overlap::kNone
                         : overlap == "expert" ? Overlap::kExpert
                                               : Overlap::kProjection;
-    execution.layout = layout == "slices" ? ExpertLayout::kSlices : ExpertLayout::kContiguous;
+    execution.layout = layout == "slices"  ? ExpertLayout::kSlices
+                       : layout == "fused" ? ExpertLayout::kFused
+                                           : ExpertLayout::kContiguous;
     resolved_["execution"] = {{"overlap", overlap},
                               {"lanes", execution.lanes},
                               {"threads", execution.threads},

@@ -33,23 +33,24 @@ TaskCosts::TaskCosts(const MoeModel& model, const Device& device, const WeightBi
   }
   sized_rates_.reserve(formats.size());
   for (const ExpertFormat& format : formats) {
-    sized_rates_.push_back({format.expert_bytes, rates_for(format.bits, device, execution)});
+    sized_rates_.push_back({format.expert_bytes, rates_for(format.bits, "", device, execution)});
   }
-  if (formats.empty()) expert_rates_ = rates_for(bits.expert, device, execution);
-  dense_rates_ = rates_for(bits.dense, device, execution);
+  if (formats.empty())
+    expert_rates_ = rates_for(bits.expert, bits.expert_format, device, execution);
+  dense_rates_ = rates_for(bits.dense, bits.dense_format, device, execution);
   router_ = cost(router_bytes_, dense_rates_, 1);
   shared_ = cost(shared_bytes_, dense_rates_, 1);
   dense_ffn_ = cost(dense_ffn_bytes_, dense_rates_, 1);
   head_ = cost(head_bytes_, dense_rates_, 1);
 }
 
-TaskCosts::Rates TaskCosts::rates_for(double bits, const Device& device,
+TaskCosts::Rates TaskCosts::rates_for(double bits, std::string format, const Device& device,
                                       const ExecutionOptions& execution) {
+  if (format.empty()) format = weight_format(bits);
   const auto threads = static_cast<double>(execution.threads);
   double dram = std::min(device.dram.total_gbps, device.dram.cpu_gbps);
   if (device.dram.cpu_core_gbps > 0) dram = std::min(dram, threads * device.dram.cpu_core_gbps);
   Rates rates{to_rate(dram), 0};
-  const std::string format = weight_format(bits);
   const auto known = device.cpu.kernel_gbps.find(format);
   if (known != device.cpu.kernel_gbps.end()) {
     // Measured at the device's own thread count, which is its optimum: fewer threads are slower in
@@ -139,14 +140,16 @@ ReadSizes TaskCosts::reads(TaskKind kind, std::uint64_t expert_bytes) const {
   if (kind == TaskKind::kFetchDown) return {{down, 0, 0}, 1};
   if (overlap_ != Overlap::kProjection) return all_reads(expert_bytes);
   const std::uint64_t rest = expert_bytes - down;
-  const bool one_read = layout_ == ExpertLayout::kContiguous || expert_matrices_ == 2;
+  const bool one_read = layout_ != ExpertLayout::kSlices || expert_matrices_ == 2;
   return one_read ? ReadSizes{{rest, 0, 0}, 1} : ReadSizes{{rest - rest / 2, rest / 2, 0}, 2};
 }
 
 ReadSizes TaskCosts::all_reads(std::uint64_t expert_bytes) const {
   if (layout_ == ExpertLayout::kContiguous) return {{expert_bytes, 0, 0}, 1};
   const std::uint64_t down = down_bytes(expert_bytes);
-  if (expert_matrices_ == 2) return {{expert_bytes - down, down, 0}, 2};
+  if (expert_matrices_ == 2 || layout_ == ExpertLayout::kFused) {
+    return {{expert_bytes - down, down, 0}, 2};
+  }
   const std::uint64_t rest = expert_bytes - down;
   return {{rest - rest / 2, rest / 2, down}, 3};
 }

@@ -16,11 +16,14 @@
 
 namespace moesim {
 
-// Bits per weight. Experts may have recorded sizes instead (trace tensor expert_bytes).
+// Bits per weight. Experts may have recorded sizes instead (trace tensor expert_bytes). A format
+// names the kernel rate of the device that holds; "": the one that fits the bits.
 struct WeightBits {
   double expert = 16;
   double dense = 16;
   double kv = 16;
+  std::string expert_format{};
+  std::string dense_format{};
 };
 
 // A weight format, told by the size of the experts that have it.
@@ -32,8 +35,9 @@ struct ExpertFormat {
 // Bytes of so many parameters, rounded; at least one byte where there are any.
 std::uint64_t bytes_of(std::uint64_t params, double bits);
 
-// How an expert lies in flash: gate, up and down apart (three reads), or one run of bytes.
-enum class ExpertLayout : std::uint8_t { kSlices, kContiguous };
+// How an expert lies in flash: gate, up and down apart (three reads), gate and up as one tensor
+// (two reads), or one run of bytes.
+enum class ExpertLayout : std::uint8_t { kSlices, kFused, kContiguous };
 
 struct ExecutionOptions {
   Overlap overlap = Overlap::kNone;
@@ -104,7 +108,9 @@ class TaskCosts {
     std::uint64_t window = 0;  // 0: all positions
   };
 
-  Rates rates_for(double bits, const Device& device, const ExecutionOptions& execution);
+  // `format` "": the one of `bits`.
+  Rates rates_for(double bits, std::string format, const Device& device,
+                  const ExecutionOptions& execution);
   [[nodiscard]] static ComputeCost cost(std::uint64_t bytes, const Rates& rates,
                                         std::uint32_t tokens);
   [[nodiscard]] std::uint64_t kv_read_bytes(const LayerBytes& layer, std::uint32_t position,

@@ -39,6 +39,8 @@ struct CpuSpec {
 
 struct MemorySpec {
   double app_budget_mib = 0;
+  // Of what the system calls available, the part that it does not leave to an app.
+  std::optional<double> reserve_mib{};
   double page_kib = 4;
   double admit_us_per_page = 0;  // committing a page of an admitted expert, on the compute cores
 };
@@ -59,7 +61,9 @@ struct Device {
   CpuSpec cpu;
   MemorySpec memory;
   std::optional<EnergySpec> energy;
-  Json provenance;  // {JSON pointer: {"tag", "source"}}
+  // Rows of measurements (sim validate --targets) that values of this file were fitted to.
+  std::vector<std::string> fitted_rows;
+  Json provenance;  // {JSON pointer: {"tag", "source", and "spread" where it is stated}}
 
   // How many of the file's numbers carry each tag: measured, vendor, derived, estimate.
   [[nodiscard]] std::map<std::string, std::size_t> count_tags() const;
@@ -69,6 +73,9 @@ struct Device {
 // that points at nothing and an unknown tag. Keys of the format that this version does not
 // simulate (thermal, clocks, small-read curve) are checked for their type and range all the same.
 Device read_device(Section section);
+
+// A name that kernel rates and weight formats may have: f16, f32, or q and the whole bits, 1 to 15.
+bool is_weight_format(const std::string& name);
 
 // The weight format that `bits` per weight is stored in, as device files name it: 16 -> "f16",
 // 8 to 9 -> "q8", 4 to 5 -> "q4", and so on ("q" and the whole bits).

@@ -69,16 +69,6 @@ DramSpec read_dram(Section section) {
   return dram;
 }
 
-// f16, f32, or q and the whole bits of a weight, 1 to 15.
-bool is_weight_format(const std::string& name) {
-  if (name == "f16" || name == "f32") return true;
-  if (name.size() < 2 || name.size() > 3 || name[0] != 'q') return false;
-  const std::string bits = name.substr(1);
-  const bool digits =
-      std::all_of(bits.begin(), bits.end(), [](char c) { return c >= '0' && c <= '9'; });
-  return digits && bits[0] != '0' && std::stoi(bits) < 16;
-}
-
 CpuSpec read_cpu(Section section) {
   const std::string suffix = "_kernel_gbps";
   CpuSpec cpu;
@@ -99,6 +89,10 @@ CpuSpec read_cpu(Section section) {
 MemorySpec read_memory(Section section) {
   MemorySpec memory;
   memory.app_budget_mib = section.number("app_budget_mib", kPositive);
+  section.know("reserve_mib");
+  if (section.has("reserve_mib")) {
+    memory.reserve_mib = section.number("reserve_mib", kNonNegative);
+  }
   memory.page_kib = section.number_or("page_kib", memory.page_kib, kPositive);
   memory.admit_us_per_page =
       section.number_or("admit_us_per_page", memory.admit_us_per_page, kMicroseconds);
@@ -126,6 +120,16 @@ std::optional<FlashSpec> read_store(Section& device, const std::vector<TierSpec>
                                           tiers.back().name));
 }
 
+std::vector<std::string> read_names(Section& section, const std::string& key) {
+  section.know(key);
+  if (!section.has(key)) return {};
+  const Json& names = section.raw(key);
+  const bool right = names.is_array() && std::all_of(names.begin(), names.end(),
+                                                     [](const Json& n) { return n.is_string(); });
+  if (!right) throw section.error(key, "expected an array of strings, got " + names.dump());
+  return names.get<std::vector<std::string>>();
+}
+
 void check_thermal(Section section) {
   section.number("tau_s", kPositive);
   section.numbers("caps_ghz", kPositive);
@@ -147,6 +151,7 @@ Device read_device(Section section) {
     device.energy = read_energy(*energy, device.flash.has_value());
   }
   if (const auto thermal = section.optional_object("thermal")) check_thermal(*thermal);
+  device.fitted_rows = read_names(section, "fitted_rows");
   // A misspelt key is named as such before its number is found to lack an entry.
   section.raw("provenance");
   section.reject_unread_keys();

@@ -34,6 +34,8 @@ Json read_entry(Section entry) {
   result["tag"] = entry.choice("tag", tags());
   result["source"] = entry.string("source");
   if (result["source"] == "") throw entry.error("source", "expected a source, got \"\"");
+  entry.know("spread");
+  if (entry.has("spread")) result["spread"] = entry.number("spread", {0.0, 1.0});
   return result;
 }
 

@@ -191,10 +191,12 @@ void RunMetrics::add_rows(const PassRecord& record) {
                      record.cache.demand_bytes + record.prefetch.issued_bytes,
                      record.cache.hits,
                      record.cache.misses,
-                     record.experts});
+                     record.experts,
+                     record.flash.lane});
     return;
   }
   pass_rows_[0].read_bytes += record.prefetch.issued_bytes;
+  pass_rows_[0].lane = record.flash.lane;
   for (std::size_t place = 0; place < pass.tokens.size(); ++place) {
     const PassToken& token = pass.tokens[place];
     TokenRow& row = pass_rows_[place];

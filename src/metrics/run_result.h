@@ -39,6 +39,7 @@ struct TokenRow {
   std::uint64_t hits = 0;
   std::uint64_t misses = 0;
   std::uint64_t experts = 0;
+  Duration lane{};  // time that reads which ended in its pass held lanes
 };
 
 // A tier behind the expert cache, during the measured tokens.

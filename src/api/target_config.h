@@ -1,0 +1,49 @@
+// A measured row as a configuration of ours: what of its settings, state and sensors goes where.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+#include "calibration/targets.h"
+#include "config/json_file.h"
+#include "hardware/device.h"
+#include "model/moe_model.h"
+
+namespace moesim {
+
+// A row that this program cannot simulate; what() says why.
+struct UnsupportedRow : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// A device as text, to be changed, and as what it means.
+struct TargetDevice {
+  Json text;
+  Device device;
+};
+
+// The description with the sizes of this row: the built-in model of the row's group or name, else
+// the one of the same family with as many layers and experts. Throws UnsupportedRow.
+struct TargetModel {
+  std::string name;
+  MoeModel model;
+};
+TargetModel model_of(const TargetRow& row);
+
+// The configuration of a row, to be run with the trace `trace_path` and relative to its folder.
+// Settings are taken as they are. Of the state: the recorded clock cap is held (the mean of entry
+// and exit); a hot device whose clocks were not recorded runs at its sustained clock, with flash as
+// it is; under pressure the app may use what was available at the start less the device's reserve;
+// dense weights in the page cache are `file` pages. No measured time is used. Throws
+// UnsupportedRow.
+Json target_config(const TargetRow& row, const TargetDevice& device, const TargetModel& model,
+                   const std::string& trace_path);
+
+// Bytes of the row's experts by layer, [layers]: sizes spread evenly over the depth.
+std::vector<std::int64_t> expert_bytes_by_layer(const TargetRow& row);
+
+// The clock that a device in steady decoding is held at, GHz: the cap of its last heat step that is
+// reached at heat 1. None where the device file has no such data.
+std::optional<double> sustained_clock_ghz(const Json& device);
+
+}  // namespace moesim
