@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -45,6 +46,9 @@ struct ExecutionOptions {
   std::size_t threads = 1;
   ExpertLayout layout = ExpertLayout::kSlices;
   bool service_noise = false;  // log-normal flash service times, spread as the device file says
+  // Whether reads of flash land in a bounce buffer and are copied from there. Unset: the device has
+  // no rate for the copy, and its dma_factor alone says what DRAM sees of reads.
+  std::optional<bool> bounce;
 };
 
 // `nominal`: time of the bytes at `rate`, when nobody else uses DRAM.
