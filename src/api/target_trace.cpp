@@ -141,7 +141,7 @@ void TargetTraces::write_synthetic(const TargetRow& row, double noise,
                                    const std::string& file) const {
   TraceData data = synthetic_trace(synthetic_options(row, noise));
   data.expert_bytes = expert_bytes_by_layer(row);
-  data.metadata["gate"] = "A";
+  data.metadata.insert_or_assign("gate", std::string(1, 'A'));
   write_trace(data, folder_ / file);
 }
 
