@@ -22,6 +22,8 @@ struct FlashSpec {
   std::size_t qd_limit = 32;  // reads outstanding at once
   std::size_t lanes = 1;      // lanes that an engine uses unless the configuration says otherwise
   double noise_sigma = 0;     // log-normal spread of the service time; used where noise is on
+  std::optional<double> mmap_fault_us;  // one major fault through a memory map; none: not known
+  double mmap_window_kib = 16;          // what it brings in, readahead included
 };
 
 struct DramSpec {
@@ -40,7 +42,10 @@ struct CpuSpec {
 struct MemorySpec {
   double app_budget_mib = 0;
   double page_kib = 4;
-  double admit_us_per_page = 0;  // committing a page of an admitted expert, on the compute cores
+  double admit_us_per_page = 0;     // committing a page of an admitted expert, on the compute cores
+  double zram_gbps = 0;             // faulting pages back from compressed memory; 0: there is none
+  double compress_gbps = 0;         // compressing pages that are stolen
+  double direct_reclaim_share = 0;  // of what is stolen, billed to the thread that wants pages
 };
 
 struct EnergySpec {
