@@ -61,8 +61,6 @@ TEST_SUITE("engine/memory_arena") {
       CHECK(hits[i] > hits[i - 1]);
       CHECK((sizes[i] > 32 ? times[i] > times[2] : times[i] < times[i - 1]));
     }
-    CHECK(times[3] > times[2]);
-    CHECK(times[5] > times[3]);
   }
 
   TEST_CASE("where everything fits, to the byte, nothing is tracked and nothing changes") {
@@ -173,7 +171,10 @@ TEST_SUITE("engine/memory_arena") {
   TEST_CASE("pages of what is read ahead come when it arrives, and push others out") {
     Scenario scenario = phone_like();
     scenario.config["device"]["flash"]["host_delay_us"] = 10;
-    scenario.config["prefetch"] = {{"policy", "noisy_oracle"}, {"recall", 1.0}, {"precision", 0.3}};
+    scenario.config["prefetch"] = {{"policy", "noisy_oracle"},
+                                   {"recall", 1.0},
+                                   {"precision", 0.3},
+                                   {"max_outstanding_mib", 3}};
     const RunReport plenty = scenario.run();
     give_room(scenario, 24);
     const RunReport report = scenario.run();
