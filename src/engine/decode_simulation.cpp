@@ -44,6 +44,12 @@ std::uint64_t most_read_at_once(const SimulationParts& parts) {
        parts.prefetcher->max_outstanding_bytes() / std::max<std::uint64_t>(smallest, 1)});
 }
 
+// Reads of one expert.
+std::size_t most_reads(const SimulationParts& parts) {
+  if (parts.execution.read_path == ReadPath::kMmap) return kMostReads;
+  return parts.session->reads_in_parts() ? 6 : 3;
+}
+
 // Jobs and reads of one pass, and what speculation may begin beside it: as much as may be under way
 // after each layer, and one expert for each that has been computed, with three reads and an
 // admission each. Few without speculation, so that they stay in cache.
@@ -51,7 +57,8 @@ std::size_t record_capacity(const SimulationParts& parts) {
   const RoutingShape shape = parts.session->shape();
   const bool has_prefill = parts.schedule->prefill_tokens > 0;
   const std::size_t slots = has_prefill ? shape.experts : parts.session->max_visit_experts();
-  const std::size_t reads = parts.session->reads_in_parts() ? 6 : 3;
+  const std::size_t page_work = parts.arena != nullptr ? 1 : 0;  // beside each admission
+  const std::size_t reads = most_reads(parts) + page_work;
   const std::size_t blocks = shape.layers * parts.session->routing().max_executions();
   const std::size_t mixers = parts.model->num_hidden_layers + blocks - shape.layers;
   const std::size_t pass = blocks * (reads * slots + 4) + 2 * mixers + 64;
@@ -120,6 +127,10 @@ void DecodeSimulation::run_pass(const Pass& pass) {
   parts_.session->begin_pass(pass);
   pass_rows_.clear();
   for (const PassToken& token : pass.tokens) pass_rows_.push_back(token.row);
+  if (parts_.arena != nullptr) {
+    const Pass* first = parts_.schedule->passes.data();
+    parts_.arena->begin_pass(pass, static_cast<std::size_t>(&pass - first));
+  }
   plan_layers(pass);
   const TimePoint start = queue_.now();
   causes_[0] = {};
@@ -156,6 +167,10 @@ void DecodeSimulation::report(const Pass& pass, TimePoint start) {
   record_.tiers = count_tiers();
   record_.prefetch = parts_.session->prefetched() - prefetch_counted_;
   prefetch_counted_ = parts_.session->prefetched();
+  if (parts_.arena != nullptr) {
+    record_.pages = parts_.arena->moves() - pages_counted_;
+    pages_counted_ = parts_.arena->moves();
+  }
   const std::uint64_t arrived = store_.hop_counts(0).bytes;
   record_.dram_bytes = record_.compute_bytes + store_.dma_bytes(arrived - arrived_counted_);
   arrived_counted_ = arrived;
@@ -259,13 +274,17 @@ void DecodeSimulation::start_task(std::uint32_t id) {
     case TaskKind::kExpert:
     case TaskKind::kExpertDown: {
       const Slot& slot = *slot_of(task);
-      submit(id, parts_.costs->expert(task.kind, slot.bytes, slot.tokens));
+      const ComputeCost cost = parts_.costs->expert(task.kind, slot.bytes, slot.tokens);
+      submit(id, parts_.arena == nullptr ? cost : with_page_faults(task, cost));
       return;
     }
-    default:
-      submit(id, pass_->tokens.empty() ? parts_.costs->task(task, pass_->position, pass_->count)
-                                       : parts_.costs->batch_task(task, pass_->tokens));
+    default: {
+      const ComputeCost cost = pass_->tokens.empty()
+                                   ? parts_.costs->task(task, pass_->position, pass_->count)
+                                   : parts_.costs->batch_task(task, pass_->tokens);
+      submit(id, parts_.arena == nullptr ? cost : with_page_faults(task, cost));
       return;
+    }
   }
 }
 
@@ -292,7 +311,7 @@ void DecodeSimulation::submit(std::uint32_t task, const ComputeCost& cost) {
   job.cause = causes_[task];
   if (what.kind == TaskKind::kExpert || what.kind == TaskKind::kExpertDown) {
     // With halves apart, the end of each matters: its second half queues from then on.
-    job.merges = parts_.execution.overlap != Overlap::kProjection;
+    job.merges = parts_.execution.overlap != Overlap::kProjection && cost.fixed == Duration::zero();
     job.span.has_expert = true;
     job.span.expert =
         static_cast<std::uint32_t>(index(expert_of(slot_of(what)->key, shape_.experts)));
@@ -301,6 +320,7 @@ void DecodeSimulation::submit(std::uint32_t task, const ComputeCost& cost) {
 
 void DecodeSimulation::submit_admission(std::uint32_t task, ExpertKey key, std::uint64_t bytes,
                                         bool speculative, CauseRef cause) {
+  if (parts_.arena != nullptr) submit_page_work(task, key, cause);
   const bool keeps = parts_.session->cache().capacity() > 0;
   const Duration time = keeps ? parts_.costs->admission(bytes) : Duration::zero();
   if (time == Duration::zero()) {
@@ -379,10 +399,12 @@ void DecodeSimulation::decide_experts(const Task& router) {
     if (!visit.runs.empty()) {
       slots_.back().bytes = visit.runs[i].run_bytes;
       slots_.back().read_bytes = visit.runs[i].read_bytes;
+      slots_.back().low = visit.runs[i].low;
     }
     executed_.push_back(access.expert);
   }
   if (parts_.tiers != nullptr) find_misses(layer, visit.is_union);
+  if (parts_.arena != nullptr) parts_.arena->release(visit.evicted);
   record_.experts += visit.accesses.size();
   if (forecast_.active() && !is_prefill && visit.visited && router.execution == 0) {
     visit.predicted = forecast_.named_for(visit.event);

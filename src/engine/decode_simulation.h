@@ -2,7 +2,7 @@
 // one store (flash, and tiers of memory before it) and one memory bus. What the experts are, and
 // what the cache does, is the session's; this class only asks it and charges time.
 //
-// Left out: heat, memory reclaim, several compute agents.
+// Left out: heat, several compute agents.
 #pragma once
 
 #include <array>
@@ -15,6 +15,7 @@
 #include "engine/event_queue.h"
 #include "engine/expert_session.h"
 #include "engine/forecast.h"
+#include "engine/memory_arena.h"
 #include "engine/memory_bus.h"
 #include "engine/run_observer.h"
 #include "engine/sim_event.h"
@@ -36,6 +37,7 @@ struct SimulationParts {
   ExpertSession* session = nullptr;
   Prefetcher* prefetcher = nullptr;
   TieredStore* tiers = nullptr;  // null where the device has none
+  MemoryArena* arena = nullptr;  // null where everything fits into memory
   const TokenSchedule* schedule = nullptr;
   std::uint64_t seed = 1;
 };
@@ -70,6 +72,7 @@ class DecodeSimulation {
     // What a miss reads: the whole expert, or up to two parts of it that lie apart in flash.
     std::array<std::uint64_t, 2> read_bytes{};
     std::uint8_t source = 1;  // of a miss: the tier that has it
+    bool low = false;         // it runs at low precision
   };
 
   void run_pass(const Pass& pass);
@@ -97,6 +100,9 @@ class DecodeSimulation {
   void read_ahead(CauseRef cause);
   bool begin_speculative(ExpertKey key, CauseRef cause);
   void computed(TaskKind kind, std::uint32_t task, CauseRef cause);
+  // Where memory is short: what a task pays for pages, and a job of its own before an admission.
+  [[nodiscard]] ComputeCost with_page_faults(const Task& task, ComputeCost cost);
+  void submit_page_work(std::uint32_t task, ExpertKey key, CauseRef cause);
   // Ask the tiers behind the cache for the misses of the visit, and for what is read ahead.
   void find_misses(LayerId layer, bool is_union);
   [[nodiscard]] std::uint8_t find_ahead(ExpertKey key);
@@ -143,6 +149,7 @@ class DecodeSimulation {
   std::vector<TierCounts> tiers_of_pass_;  // [tiers]
   std::vector<ExpertId> missed_;
   PrefetchCounts prefetch_counted_;
+  PageMoves pages_counted_;
 };
 
 }  // namespace moesim

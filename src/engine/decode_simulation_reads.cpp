@@ -18,6 +18,10 @@ ReadSizes DecodeSimulation::reads_of(TaskKind kind, const Slot& slot) const {
   ReadSizes reads = parts_.costs->reads(kind, slot.read_bytes[1]);
   if (slot.read_bytes[0] == 0) return reads;
   const ReadSizes first = parts_.costs->reads(kind, slot.read_bytes[0]);
+  if (parts_.execution.read_path == ReadPath::kMmap) {  // each thread has its share of both
+    for (std::size_t i = 0; i < first.count; ++i) reads.bytes[i] += first.bytes[i];
+    return reads;
+  }
   for (std::size_t i = 0; i < first.count; ++i) reads.bytes[reads.count++] = first.bytes[i];
   return reads;
 }

@@ -52,6 +52,7 @@ bool DecodeSimulation::begin_speculative(ExpertKey key, CauseRef cause) {
   // An earlier read of it may be under way though the cache has let it go since.
   const bool under_way = speculative_transfer_[index(key)] != kNoId;
   if (under_way || !parts_.session->begin_read(key)) return true;
+  if (parts_.arena != nullptr) parts_.arena->release(parts_.session->evicted_for_read());
   speculative_bytes_ += bytes;
   const ReadSizes reads = parts_.costs->all_reads(bytes);
   const std::uint8_t source = find_ahead(key);

@@ -181,6 +181,7 @@ VisitOutcome ExpertSession::settle_mixed(LayerId layer, const EventOutcome& outc
 bool ExpertSession::begin_read(ExpertKey key) {
   std::span<const ExpertKey> evicted;
   if (!parts_.cache->begin_read(key, evicted)) return false;
+  evicted_for_read_ = evicted;
   accounting_.count_speculative(decoded_tokens_, key, evicted);
   count_waste(evicted);
   speculative_[index(key)] = 1;

@@ -148,6 +148,17 @@ class ExpertSession {
   [[nodiscard]] std::uint64_t expert_bytes(ExpertKey key) const {
     return parts_.expert_bytes[index(key)];
   }
+  // What the cache holds an expert as: itself, or items of its own with weights.on_miss. `low`:
+  // that it runs at low precision.
+  [[nodiscard]] CacheItems items_of(ExpertKey key, bool low) const {
+    return mixed_ ? mixed_->items_of(key, low) : CacheItems{{key}, 1};
+  }
+  // [items of the cache].
+  [[nodiscard]] std::span<const std::uint64_t> item_bytes() const {
+    return mixed_ ? mixed_->item_bytes() : parts_.expert_bytes;
+  }
+  // What the last begin_read() evicted; valid until the next call that changes the cache.
+  [[nodiscard]] std::span<const ExpertKey> evicted_for_read() const { return evicted_for_read_; }
   // True where an expert may be read in two parts that lie apart in flash.
   [[nodiscard]] bool reads_in_parts() const { return mixed_.has_value(); }
   // Decode passes begun so far, which is decoded tokens where there are no batches: the number that
@@ -192,6 +203,7 @@ class ExpertSession {
   Gate gate_;
   CellReader reader_;
   PrefetchCounts prefetched_;
+  std::span<const ExpertKey> evicted_for_read_;
   std::vector<std::uint8_t> speculative_;  // [layers * experts], read ahead and not yet demanded
   Selection chosen_;
   std::vector<ExpertId> by_weight_;

@@ -72,6 +72,14 @@ void MixedPrecision::add(ExpertId expert, bool low) {
   low_ += low ? 1 : 0;
 }
 
+CacheItems MixedPrecision::items_of(ExpertKey key, bool low) const {
+  const ExpertKey first =
+      expert_key(layer_of(key, shape_.experts), expert_of(key, shape_.experts), 2 * shape_.experts);
+  const auto second = static_cast<ExpertKey>(index(first) + shape_.experts);
+  if (options_.policy == MissPolicy::kHobbit) return {{low ? second : first}, 1};
+  return {{first, second}, low ? std::size_t{1} : std::size_t{2}};
+}
+
 void MixedPrecision::decide(const ExpertCache& cache, LayerId layer,
                             std::span<const ExpertId> best_first, std::span<const double> weights) {
   clear();

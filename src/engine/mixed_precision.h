@@ -20,6 +20,12 @@
 
 namespace moesim {
 
+// The items of the cache that an expert which runs takes.
+struct CacheItems {
+  std::array<ExpertKey, 2> keys{};
+  std::size_t count = 0;
+};
+
 enum class MissPolicy : std::uint8_t { kFull, kHobbit, kSlices };
 
 // s of an expert: the share of the visit's gate weight that ranks above it.
@@ -45,6 +51,9 @@ class MixedPrecision {
 
   // [layers * 2 experts]: what each item of the cache takes.
   [[nodiscard]] const std::vector<std::uint64_t>& item_bytes() const { return item_bytes_; }
+
+  // Of an expert, by its key among experts, that runs at low or at full precision.
+  [[nodiscard]] CacheItems items_of(ExpertKey key, bool low) const;
 
   // Decides about the experts of a visit, best first with their weights, against the cache as it
   // is. An expert that is there at full precision runs at full precision, whatever its s.

@@ -7,6 +7,7 @@
 #include "cache/eviction/eviction_policy.h"
 #include "config/builtin.h"
 #include "core/files.h"
+#include "hardware/page_faults.h"
 #include "prefetch/prefetcher.h"
 #include "routing/routing_policy.h"
 
@@ -35,7 +36,10 @@ class ConfigReader {
     Section prefetch =
         read_policy<Prefetcher>(root_.optional_object("prefetch"), "prefetch", "none");
     inputs.insert(inputs.end(), policy_files_.begin(), policy_files_.end());
-    const ExecutionOptions execution = read_execution(device, trace.schedule.batch);
+    const ExecutionOptions execution =
+        read_execution(device, trace.schedule.batch, prefetch.json().at("policy") != "none");
+    const MemoryOptions memory = read_memory_options(root_, device, resolved_);
+    if (execution.read_path == ReadPath::kMmap) fault_pages(*device, execution);
     std::vector<TierConfig> tiers = read_tier_configs(root_, device, resolved_);
     const std::uint64_t seed = root_.integer_or("seed", 1);
     resolved_["seed"] = seed;
@@ -63,7 +67,8 @@ class ConfigReader {
             seed,
             std::move(resolved_),
             std::move(allocation_),
-            on_miss_};
+            on_miss_,
+            memory};
   }
 
  private:
@@ -293,7 +298,8 @@ class ConfigReader {
     return given;
   }
 
-  ExecutionOptions read_execution(const std::optional<Device>& device, BatchOptions& batch) {
+  ExecutionOptions read_execution(const std::optional<Device>& device, BatchOptions& batch,
+                                  bool prefetches) {
     ExecutionOptions execution;
     const FlashSpec* flash = device && device->flash ? &*device->flash : nullptr;
     execution.lanes = flash != nullptr ? flash->lanes : 1;
@@ -301,6 +307,7 @@ class ConfigReader {
     std::string overlap = "none";
     std::string layout = "slices";
     std::string scheduler = "none";
+    std::string read_path = "direct";
     if (auto section = root_.optional_object("execution")) {
       overlap = section->choice_or("overlap", overlap, {"none", "expert", "projection"});
       layout = section->choice_or("expert_layout", layout, {"slices", "fused", "contiguous"});
@@ -315,8 +322,19 @@ class ConfigReader {
       batch.size = section->integer_or("batch", 1, 1, 4096);
       scheduler = section->choice_or("scheduler", scheduler, {"none", "expertflow"});
       execution.bounce = read_bounce(*section, flash);
+      read_path = section->choice_or("read_path", read_path, {"direct", "mmap"});
+      if (read_path == "mmap") {
+        check_mmap(*section, device, overlap, execution);
+        if (prefetches) {
+          throw root_.error("prefetch/policy",
+                            "expected none with execution.read_path mmap, because nobody reads but "
+                            "the product itself");
+        }
+        execution.read_path = ReadPath::kMmap;
+        execution.lanes = execution.threads;
+      }
     }
-    if (!execution.bounce && has_bounce_rate(flash)) execution.bounce = layout == "slices";
+    if (!execution.bounce && has_bounce_rate(flash)) execution.bounce = layout != "contiguous";
     if (scheduler == "expertflow") batch.scheduler = TokenSchedulerKind::kExpertFlow;
     execution.overlap = overlap == "none"     ? Overlap::kNone
                         : overlap == "expert" ? Overlap::kExpert
@@ -330,7 +348,8 @@ class ConfigReader {
                               {"expert_layout", layout},
                               {"service_noise", execution.service_noise},
                               {"batch", batch.size},
-                              {"scheduler", scheduler}};
+                              {"scheduler", scheduler},
+                              {"read_path", read_path}};
     resolved_["execution"]["bounce"] = execution.bounce ? Json(*execution.bounce) : Json(nullptr);
     return execution;
   }
@@ -351,6 +370,37 @@ class ConfigReader {
                           "expected false or null, because the device has no flash.bounce_gbps");
     }
     return bounce;
+  }
+
+  static void check_mmap(const Section& section, const std::optional<Device>& device,
+                         const std::string& overlap, const ExecutionOptions& execution) {
+    const auto refuse = [&section](const std::string& why) {
+      return section.error("read_path", "expected direct, because " + why + ", got mmap");
+    };
+    if (!device) throw refuse("without a device there is no time");
+    if (!device->tiers.empty()) throw refuse("a tier lies between flash and the cache");
+    if (!device->flash->mmap_fault_us) {
+      throw refuse("the device " + device->name + " has no flash.mmap_fault_us");
+    }
+    if (overlap != "none") {
+      throw section.error("overlap",
+                          "expected none with read_path mmap, because the page faults are within "
+                          "the product, got " +
+                              overlap);
+    }
+    if (section.has("lanes") && execution.lanes != execution.threads) {
+      throw section.error("lanes",
+                          fmt::format("expected none, or the {} threads, with read_path mmap, got "
+                                      "{}",
+                                      execution.threads, execution.lanes));
+    }
+  }
+
+  // A memory map: pages land where they are used, and the fault is all there is to admitting them.
+  static void fault_pages(Device& device, const ExecutionOptions& execution) {
+    device.flash = page_fault_path(*device.flash, execution.threads);
+    device.dram.dma_factor = 1;
+    device.memory.admit_us_per_page = 0;
   }
 
   Section root_;

@@ -13,6 +13,7 @@
 #include "config/section.h"
 #include "engine/expert_session.h"
 #include "engine/initial_contents.h"
+#include "engine/memory_config.h"
 #include "engine/mixed_precision.h"
 #include "engine/task_costs.h"
 #include "engine/tier_config.h"
@@ -65,6 +66,7 @@ struct RunConfig {
   Json resolved;  // every key with the value in force; what --print-config shows
   std::optional<ExpertAllocation> allocation;  // weights.allocation
   MissOptions on_miss;
+  MemoryOptions memory;
   std::filesystem::path base_dir{};  // what the paths of this configuration are relative to
 
   // "FILE: /pointer: message" for a place of this configuration.

@@ -10,6 +10,7 @@
 #include "cache/cache_accounting.h"
 #include "core/units.h"
 #include "engine/expert_session.h"
+#include "engine/page_reclaim.h"
 #include "engine/token_schedule.h"
 #include "model/token_graph.h"
 
@@ -97,6 +98,7 @@ struct PassRecord {
   PrefetchCounts prefetch;            // of this pass
   std::span<const TierCounts> tiers;  // of this pass, nearest first; empty where there are none
   std::uint64_t experts = 0;          // distinct ones that ran, all layers
+  PageMoves pages;                    // of this pass; zeros where memory suffices
 };
 
 // A job of the compute agent.

@@ -11,6 +11,7 @@
 #include "engine/access_log.h"
 #include "engine/decode_simulation.h"
 #include "engine/expert_session.h"
+#include "engine/memory_arena.h"
 #include "engine/run_config.h"
 #include "engine/task_costs.h"
 #include "engine/token_schedule.h"
@@ -40,6 +41,10 @@ class RunPlan {
   [[nodiscard]] std::vector<std::string> tier_names() const;
   // What the tiers behind the cache hold; null where the device has none.
   [[nodiscard]] const TieredStore* tiers() const { return tiers_.get(); }
+  // What memory the run wants and may have. REQUIRES: a device.
+  [[nodiscard]] MemoryDemand memory_demand() const;
+  // True where memory is short and the device says what that costs.
+  [[nodiscard]] bool reclaims() const { return arena_ != nullptr; }
   // Null where the run is without time.
   [[nodiscard]] DecodeSimulation* simulation() { return simulation_.get(); }
   // What the user should know about this configuration before reading the result.
@@ -87,6 +92,7 @@ class RunPlan {
   void check_routing(const RoutingPolicy& routing) const;
   void build_session();
   void build_simulation();
+  void build_arena();
   void warn_about_traps();
   void warn_about_small_cache();
   void warn_about_batches();
@@ -124,6 +130,7 @@ class RunPlan {
   std::unique_ptr<Prefetcher> prefetcher_;
   std::unique_ptr<ExpertSession> session_;
   std::unique_ptr<TieredStore> tiers_;  // null where the device has none
+  std::unique_ptr<MemoryArena> arena_;  // null where memory suffices
   std::unique_ptr<DecodeSimulation> simulation_;
   std::vector<std::string> warnings_;
 };

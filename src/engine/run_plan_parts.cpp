@@ -173,9 +173,25 @@ void RunPlan::build_simulation() {
   tiers_ =
       make_tiered_store(config_.tiers, config_.shown, expert_bytes_, eviction_context(nullptr));
   parts.tiers = tiers_.get();
+  build_arena();
+  parts.arena = arena_.get();
   parts.schedule = &schedule_;
   parts.seed = config_.seed;
   simulation_ = std::make_unique<DecodeSimulation>(parts);
+}
+
+void RunPlan::build_arena() {
+  ArenaParts parts;
+  parts.demand = memory_demand();
+  if (parts.demand.over_budget() == 0 || config_.device->memory.zram_gbps == 0) return;
+  parts.session = session_.get();
+  parts.device = &*config_.device;
+  parts.kv_by_pass = kv_bytes_by_pass(schedule_, *costs_);
+  parts.dense_pages = config_.memory.dense_pages;
+  parts.execution = config_.execution;
+  parts.hidden_layers = config_.model->num_hidden_layers;
+  parts.reset = config_.cache.reset;
+  arena_ = std::make_unique<MemoryArena>(std::move(parts));
 }
 
 std::vector<std::string> RunPlan::tier_names() const {

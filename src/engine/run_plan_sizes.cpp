@@ -169,4 +169,14 @@ std::uint64_t RunPlan::cache_bytes() const {
   return cache_options_.capacity * all / expert_bytes_.size();
 }
 
+MemoryDemand RunPlan::memory_demand() const {
+  const auto bytes = [](double mib) {
+    return static_cast<std::uint64_t>(mib * static_cast<double>(kMiB));
+  };
+  const std::vector<std::uint64_t> kv = kv_bytes_by_pass(schedule_, *costs_);
+  return {bytes(config_.memory.app_budget_mib), costs_->dense_bytes(),
+          bytes(config_.memory.buffers_mib), *std::max_element(kv.begin(), kv.end()),
+          cache_bytes()};
+}
+
 }  // namespace moesim

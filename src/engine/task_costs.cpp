@@ -23,6 +23,8 @@ TaskCosts::TaskCosts(const MoeModel& model, const Device& device, const WeightBi
       expert_matrices_(model.expert_matrices),
       overlap_(execution.overlap),
       layout_(execution.layout),
+      mapped_reads_(execution.read_path == ReadPath::kMmap ? std::min(execution.threads, kMostReads)
+                                                           : 0),
       layer_overhead_(from_us(device.cpu.layer_overhead_us)),
       page_bytes_(device.memory.page_kib * 1024.0),
       admit_us_per_page_(device.memory.admit_us_per_page) {
@@ -144,7 +146,16 @@ ReadSizes TaskCosts::reads(TaskKind kind, std::uint64_t expert_bytes) const {
   return one_read ? ReadSizes{{rest, 0, 0}, 1} : ReadSizes{{rest - rest / 2, rest / 2, 0}, 2};
 }
 
+// The threads of a product share its rows, so each faults in as much.
 ReadSizes TaskCosts::all_reads(std::uint64_t expert_bytes) const {
+  if (mapped_reads_ > 0) {
+    ReadSizes reads;
+    for (; reads.count < mapped_reads_; ++reads.count) {
+      const std::uint64_t end = expert_bytes * (reads.count + 1) / mapped_reads_;
+      reads.bytes[reads.count] = end - expert_bytes * reads.count / mapped_reads_;
+    }
+    return reads;
+  }
   if (layout_ == ExpertLayout::kContiguous) return {{expert_bytes, 0, 0}, 1};
   const std::uint64_t down = down_bytes(expert_bytes);
   if (expert_matrices_ == 2 || layout_ == ExpertLayout::kFused) {

@@ -40,6 +40,10 @@ std::uint64_t bytes_of(std::uint64_t params, double bits);
 // (two reads), or one run of bytes.
 enum class ExpertLayout : std::uint8_t { kSlices, kFused, kContiguous };
 
+// How a miss is read: by reads of the engine into its own memory, or by page faults of the threads
+// that compute.
+enum class ReadPath : std::uint8_t { kDirect, kMmap };
+
 struct ExecutionOptions {
   Overlap overlap = Overlap::kNone;
   std::size_t lanes = 1;
@@ -49,6 +53,7 @@ struct ExecutionOptions {
   // Whether reads of flash land in a bounce buffer and are copied from there. Unset: the device has
   // no rate for the copy, and its dma_factor alone says what DRAM sees of reads.
   std::optional<bool> bounce;
+  ReadPath read_path = ReadPath::kDirect;
 };
 
 // `nominal`: time of the bytes at `rate`, when nobody else uses DRAM.
@@ -59,9 +64,11 @@ struct ComputeCost {
   std::uint64_t bytes = 0;
 };
 
-// The reads of one fetch task: up to three, of an expert in two parts up to six.
+// The reads of one fetch task: up to three, of an expert in two parts up to six, of a memory map
+// one per thread, but no more than these.
+inline constexpr std::size_t kMostReads = 6;
 struct ReadSizes {
-  std::array<std::uint64_t, 6> bytes{};
+  std::array<std::uint64_t, kMostReads> bytes{};
   std::size_t count = 0;
 };
 
@@ -135,6 +142,7 @@ class TaskCosts {
   std::size_t expert_matrices_ = 3;
   Overlap overlap_;
   ExpertLayout layout_;
+  std::size_t mapped_reads_ = 0;  // of an expert through a memory map; 0: read directly
   Duration layer_overhead_{};
   double page_bytes_ = 4096;
   double admit_us_per_page_ = 0;

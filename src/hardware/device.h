@@ -36,6 +36,8 @@ struct FlashSpec {
   double multi_issuer_derate = 1;  // share kept at 4 KiB where several lanes use a single queue
   std::vector<std::pair<double, double>> small_read_curve;  // {KiB, GB/s}, sizes rising
   std::vector<std::pair<double, double>> range_derate;      // {MiB, factor}, ranges rising
+  std::optional<double> mmap_fault_us;  // one major fault through a memory map; none: not known
+  double mmap_window_kib = 16;          // what it brings in, readahead included
 };
 
 struct DramSpec {
@@ -56,7 +58,10 @@ struct MemorySpec {
   // Of what the system calls available, the part that it does not leave to an app.
   std::optional<double> reserve_mib{};
   double page_kib = 4;
-  double admit_us_per_page = 0;  // committing a page of an admitted expert, on the compute cores
+  double admit_us_per_page = 0;     // committing a page of an admitted expert, on the compute cores
+  double zram_gbps = 0;             // faulting pages back from compressed memory; 0: there is none
+  double compress_gbps = 0;         // compressing pages that are stolen
+  double direct_reclaim_share = 0;  // of what is stolen, billed to the thread that wants pages
 };
 
 struct EnergySpec {

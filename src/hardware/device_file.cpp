@@ -56,7 +56,11 @@ FlashSpec read_flash(Section section) {
   check_number(section, "max_cmd_kib", kPositive);
   check_number(section, "cycles_per_cmd", kNonNegative);
   check_number(section, "hot_derate", {0.0, 1.0, true});
-  check_number(section, "mmap_fault_us", kMicroseconds);
+  if (section.has("mmap_fault_us")) {
+    flash.mmap_fault_us = section.number("mmap_fault_us", kMicroseconds);
+  }
+  section.know("mmap_fault_us");
+  flash.mmap_window_kib = section.number_or("mmap_window_kib", flash.mmap_window_kib, kPositive);
   check_small_read_curve(section);
   return flash;
 }
@@ -97,7 +101,15 @@ MemorySpec read_memory(Section section) {
   memory.page_kib = section.number_or("page_kib", memory.page_kib, kPositive);
   memory.admit_us_per_page =
       section.number_or("admit_us_per_page", memory.admit_us_per_page, kMicroseconds);
-  check_number(section, "zram_gbps", kRate);
+  memory.zram_gbps = section.number_or("zram_gbps", memory.zram_gbps, kRate);
+  memory.compress_gbps = section.number_or("compress_gbps", memory.zram_gbps, kRate);
+  memory.direct_reclaim_share =
+      section.number_or("direct_reclaim_share", memory.direct_reclaim_share, kUnitInterval);
+  for (const char* key : {"compress_gbps", "direct_reclaim_share"}) {
+    if (memory.zram_gbps == 0 && section.has(key)) {
+      throw section.error(key, "expected zram_gbps beside it, got none");
+    }
+  }
   return memory;
 }
 

@@ -58,7 +58,7 @@ LatencyStatistics latency_statistics(std::vector<double> values) {
 }
 
 double MemoryResult::over_budget_mib() const {
-  return std::max(0.0, dense_mib + kv_peak_mib + expert_cache_mib - budget_mib);
+  return std::max(0.0, dense_mib + kv_peak_mib + buffers_mib + expert_cache_mib - budget_mib);
 }
 
 RunMetrics::RunMetrics(RunPlan& plan, bool keep_rows)
@@ -148,6 +148,7 @@ void RunMetrics::add_measured(const PassRecord& record) {
   cache_ += record.cache;
   flash_ += record.flash;
   prefetch_ += record.prefetch;
+  pages_ += record.pages;
   for (std::size_t i = 0; i < record.tiers.size(); ++i) tiers_[i] += record.tiers[i];
   step_.tokens += record.pass->decoded_tokens();
   step_.wall += wall;
@@ -243,9 +244,12 @@ RunResult RunMetrics::result() const {
     result.memory = memory_result();
     if (result.memory->over_budget_mib() > 0) {
       result.warnings.push_back(fmt::format(
-          "memory exceeds the app budget by {:.0f} MiB: a real device would reclaim pages and be "
-          "slower than simulated, or end the app",
-          result.memory->over_budget_mib()));
+          "memory exceeds the app budget by {:.0f} MiB: {}", result.memory->over_budget_mib(),
+          plan_.reclaims()
+              ? "the times include that pages are reclaimed and faulted back, while a real device "
+                "may end the app instead"
+              : "the device has no memory.zram_gbps, so nothing is reclaimed here, while a real "
+                "device would be slower or end the app"));
     }
     if (plan_.config().device->energy) result.energy = energy_result();
   }
@@ -284,10 +288,15 @@ TimeResult RunMetrics::time_result() const {
 
 MemoryResult RunMetrics::memory_result() const {
   MemoryResult memory;
-  memory.budget_mib = plan_.config().device->memory.app_budget_mib;
-  memory.dense_mib = to_mib(plan_.costs()->dense_bytes());
-  memory.kv_peak_mib = to_mib(kv_peak_bytes(plan_.schedule(), *plan_.costs()));
-  memory.expert_cache_mib = to_mib(plan_.cache_bytes());
+  const MemoryDemand demand = plan_.memory_demand();
+  const auto tokens = static_cast<double>(walls_.size());
+  memory.budget_mib = plan_.config().memory.app_budget_mib;
+  memory.dense_mib = to_mib(demand.dense);
+  memory.kv_peak_mib = to_mib(demand.kv_peak);
+  memory.expert_cache_mib = to_mib(demand.expert_cache);
+  memory.buffers_mib = plan_.config().memory.buffers_mib;
+  memory.refault_mib_per_token = to_mib(pages_.refaulted) / tokens;
+  memory.reclaim_mib_per_token = to_mib(pages_.stolen) / tokens;
   return memory;
 }
 

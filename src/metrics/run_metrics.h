@@ -69,6 +69,7 @@ class RunMetrics final : public RunObserver {
   FlashCounts flash_;
   std::vector<TierCounts> tiers_;
   PrefetchCounts prefetch_;
+  PageMoves pages_;
   // Time to first token: sequences that have begun and have no decoded token.
   struct Begun {
     std::int32_t sequence = 0;

@@ -73,6 +73,9 @@ struct MemoryResult {
   double dense_mib = 0;
   double kv_peak_mib = 0;
   double expert_cache_mib = 0;
+  double buffers_mib = 0;
+  double refault_mib_per_token = 0;  // pages that came back; of the measured tokens
+  double reclaim_mib_per_token = 0;  // pages that were stolen
   [[nodiscard]] double over_budget_mib() const;
 };
 

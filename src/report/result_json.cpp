@@ -197,6 +197,9 @@ Json memory_json(const MemoryResult& memory) {
           {"dense_mib", memory.dense_mib},
           {"kv_peak_mib", memory.kv_peak_mib},
           {"expert_cache_mib", memory.expert_cache_mib},
+          {"buffers_mib", memory.buffers_mib},
+          {"refault_mib_per_token", memory.refault_mib_per_token},
+          {"reclaim_mib_per_token", memory.reclaim_mib_per_token},
           {"over_budget_mib", memory.over_budget_mib()}};
 }
 

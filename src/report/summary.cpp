@@ -288,11 +288,16 @@ class Summary {
 
   void write_memory(const MemoryResult& memory) {
     heading("Memory");
-    const double used = memory.dense_mib + memory.kv_peak_mib + memory.expert_cache_mib;
+    const double used =
+        memory.dense_mib + memory.kv_peak_mib + memory.expert_cache_mib + memory.buffers_mib;
     line("in use",
          fmt::format("{:.0f} MiB of {:.0f}: experts {:.0f}, dense weights {:.0f}, key-value {:.0f}",
                      used, memory.budget_mib, memory.expert_cache_mib, memory.dense_mib,
                      memory.kv_peak_mib));
+    if (memory.reclaim_mib_per_token > 0) {
+      line("reclaimed", fmt::format("{:.1f} MiB per token, {:.1f} faulted back",
+                                    memory.reclaim_mib_per_token, memory.refault_mib_per_token));
+    }
   }
 
   void write_energy(const EnergyResult& energy) {

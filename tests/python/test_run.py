@@ -40,7 +40,8 @@ def test_the_result_has_the_keys_of_the_contract(result):
                    "min_bypass_executed_hit_rate", "hit_rate_upper_bound",
                    "hit_rate_lower_bound", "executed_hit_rate_upper_bound",
                    "executed_hit_rate_lower_bound", "dependency_ms", "flash_ms", "dram_ms"},
-        "memory": {"budget_mib", "dense_mib", "kv_peak_mib", "expert_cache_mib", "over_budget_mib"},
+        "memory": {"budget_mib", "dense_mib", "kv_peak_mib", "expert_cache_mib", "buffers_mib",
+                   "over_budget_mib", "refault_mib_per_token", "reclaim_mib_per_token"},
         "energy": {"j_per_token", "by_component"},
     }
     assert result["schema"] == "moesim.result/1"

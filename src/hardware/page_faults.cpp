@@ -1,0 +1,34 @@
+#include "hardware/page_faults.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace moesim {
+namespace {
+
+double window_bytes(const FlashSpec& flash) { return flash.mmap_window_kib * 1024.0; }
+
+}  // namespace
+
+FlashSpec page_fault_path(const FlashSpec& flash, std::size_t threads) {
+  FlashSpec path;
+  path.bw_gbps = flash.bw_gbps;
+  path.qd_limit = flash.qd_limit;
+  path.lanes = std::min(threads, flash.qd_limit);
+  path.noise_sigma = flash.noise_sigma;
+  path.mmap_fault_us = flash.mmap_fault_us;
+  path.mmap_window_kib = flash.mmap_window_kib;
+  // The fault contains the time that the device needs for the window.
+  const double device_us = window_bytes(flash) / (flash.bw_gbps * 1e3);
+  const double host_us = *flash.mmap_fault_us - device_us;
+  if (host_us > 0) path.copy_gbps = window_bytes(flash) / host_us * 1e-3;
+  return path;
+}
+
+Duration page_fault_time(const FlashSpec& flash, std::uint64_t bytes, std::size_t threads) {
+  const double faults = std::ceil(static_cast<double>(bytes) / window_bytes(flash));
+  const Duration faulting = from_us(faults * *flash.mmap_fault_us / static_cast<double>(threads));
+  return std::max(faulting, transfer_time(bytes, to_rate(flash.bw_gbps)));
+}
+
+}  // namespace moesim

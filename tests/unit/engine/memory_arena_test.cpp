@@ -1,0 +1,222 @@
+// Memory above the app budget in whole runs: what comes back, what is stolen, what both cost.
+#include "engine/memory_arena.h"
+
+#include <cmath>
+
+#include "support/scenario.h"
+
+namespace moesim::test {
+namespace {
+
+constexpr double kExpertMib = 0.75;
+
+// The phone's proportions: zram slower than flash, a quarter of what is stolen billed to the app.
+Scenario phone_like(std::size_t tokens = 200) {
+  Scenario scenario(tokens, 3);
+  scenario.config["trace"]["warmup_tokens"] = 20;
+  scenario.config["device"]["flash"]["bw_gbps"] = 2.4;
+  scenario.config["device"]["flash"]["mmap_fault_us"] = 90;
+  Json& memory = scenario.config["device"]["memory"];
+  memory["zram_gbps"] = 1.5;
+  memory["compress_gbps"] = 1.0;
+  memory["direct_reclaim_share"] = 0.23;
+  scenario.config["cache"] = {{"scope", "global"}, {"capacity_experts", 32}};
+  return scenario;
+}
+
+// Room for so many experts beside everything else, to the byte where that is whole MiB.
+void give_room(Scenario& scenario, double experts) {
+  scenario.config["memory"]["app_budget_mib"] = 1e6;
+  const MemoryResult memory = *scenario.run().result.memory;
+  scenario.config["memory"]["app_budget_mib"] =
+      memory.dense_mib + memory.kv_peak_mib + memory.buffers_mib + experts * kExpertMib;
+}
+
+double mean_ms(const RunReport& report) { return report.result.time->tpot_ms.mean; }
+
+double overhead_ms(const RunReport& report) {
+  return to_ms(report.result.time->parts[static_cast<std::size_t>(TimePart::kOverhead)]) /
+         static_cast<double>(report.result.measured_tokens);
+}
+
+}  // namespace
+
+TEST_SUITE("engine/memory_arena") {
+  TEST_CASE("a larger cache first makes decoding faster, then slower, and always hits more") {
+    Scenario scenario = phone_like();
+    give_room(scenario, 32);
+    std::vector<double> times;
+    std::vector<std::uint64_t> hits;
+    const std::vector<std::size_t> sizes{16, 24, 32, 40, 48, 56};
+    for (const std::size_t experts : sizes) {
+      scenario.config["cache"]["capacity_experts"] = experts;
+      const RunReport report = scenario.run();
+      times.push_back(mean_ms(report));
+      hits.push_back(report.result.cache.hits);
+      CHECK((report.result.memory->refault_mib_per_token > 0) == (experts > 32));
+      CHECK((report.result.memory->reclaim_mib_per_token > 0) == (experts > 32));
+    }
+    for (std::size_t i = 1; i < sizes.size(); ++i) {
+      CAPTURE(sizes[i]);
+      CHECK(hits[i] > hits[i - 1]);
+      CHECK((sizes[i] > 32 ? times[i] > times[2] : times[i] < times[i - 1]));
+    }
+  }
+
+  TEST_CASE("where everything fits, to the byte, nothing is tracked and nothing changes") {
+    Scenario scenario = phone_like(60);
+    const Json before = result_json(scenario.run());
+    give_room(scenario, 32);
+    const auto plan = scenario.plan();
+    const MemoryDemand demand = plan->memory_demand();
+    CHECK(demand.over_budget() <= 1);  // the budget is a decimal number
+    scenario.config["memory"]["app_budget_mib"] =
+        scenario.config["memory"]["app_budget_mib"].get<double>() + 0.001;
+    CHECK_FALSE(scenario.plan()->reclaims());
+    CHECK(result_json(scenario.run()).at("throughput") == before.at("throughput"));
+    scenario.config["memory"]["buffers_mib"] = 0.01;
+    CHECK(scenario.plan()->reclaims());
+  }
+
+  TEST_CASE("what is moved adds up, and its price is overhead of the compute agent") {
+    for (const char* overlap : {"none", "expert", "projection"}) {
+      CAPTURE(overlap);
+      Scenario scenario = phone_like();
+      scenario.config["execution"]["overlap"] = overlap;
+      const RunReport plenty = scenario.run();
+      give_room(scenario, 24);
+      const RunReport report = scenario.run();
+      const MemoryResult& memory = *report.result.memory;
+      CHECK(report.result.cache.hits == plenty.result.cache.hits);
+      // Whatever is admitted or comes back has to push out as much, and what has left the cache
+      // had lost its pages before: least recently used in both.
+      const double admitted = to_mib(report.result.cache.demand_bytes) / 180;
+      CHECK(memory.reclaim_mib_per_token ==
+            doctest::Approx(memory.refault_mib_per_token + admitted).epsilon(0.03));
+      const double price =
+          memory.refault_mib_per_token * to_ms(transfer_time(kMiB, to_rate(1.5))) +
+          memory.reclaim_mib_per_token * 0.23 * to_ms(transfer_time(kMiB, to_rate(1)));
+      CHECK(overhead_ms(report) - overhead_ms(plenty) == doctest::Approx(price).epsilon(1e-6));
+      Duration sum{};
+      for (const Duration part : report.result.time->path) sum += part;
+      CHECK(sum == report.result.time->token_wall);
+    }
+  }
+
+  TEST_CASE("with the room of a cache, what is still in place is what such a cache would hit") {
+    Scenario scenario = phone_like();
+    scenario.config["cache"]["capacity_experts"] = 24;
+    const RunReport small = scenario.run();
+    scenario.config["cache"]["capacity_experts"] = 56;
+    give_room(scenario, 24);
+    const RunReport large = scenario.run();
+    const double in_place =
+        to_mib(large.result.cache.hits * 786432) / 180 - large.result.memory->refault_mib_per_token;
+    CHECK(in_place ==
+          doctest::Approx(to_mib(small.result.cache.hits * 786432) / 180).epsilon(0.05));
+  }
+
+  TEST_CASE("dense weights that do not fit come back with every token, from where they lie") {
+    Scenario scenario = phone_like(40);
+    scenario.config["cache"] = {{"capacity_experts", 0}};
+    const RunReport plenty = scenario.run();
+    give_room(scenario, 0);
+    // 16 windows of 16 KiB are missing; the key-value cache is at its peak only at the end.
+    Json& memory = scenario.config["memory"];
+    memory["app_budget_mib"] = memory["app_budget_mib"].get<double>() - 0.25;
+    const double kv_peak = plenty.result.memory->kv_peak_mib;
+    REQUIRE(kv_peak < 0.25);
+    const auto extra = [&](const char* pages) {
+      memory["dense_pages"] = pages;
+      const RunReport report = scenario.run();
+      CHECK(mean_ms(report) - mean_ms(plenty) ==
+            doctest::Approx(overhead_ms(report) - overhead_ms(plenty)));
+      return std::pair{overhead_ms(report) - overhead_ms(plenty),
+                       report.result.memory->refault_mib_per_token};
+    };
+    const auto [anonymous, from_zram] = extra("anonymous");
+    CHECK(from_zram < 0.25);
+    CHECK(from_zram > 0.25 - kv_peak);
+    CHECK(anonymous == doctest::Approx(from_zram * 1.048576 * (1 / 1.5 + 0.23)).epsilon(1e-3));
+    const auto [file, from_flash] = extra("file");
+    CHECK(from_flash == from_zram);
+    CHECK(file == doctest::Approx(from_flash * 64 * 0.090 / 4).epsilon(0.1));  // whole windows
+    // Only the key-value cache is left to be stolen.
+    const auto [pinned, of_kv] = extra("pinned");
+    CHECK(of_kv < kv_peak);
+    CHECK(pinned < anonymous);
+    CHECK(pinned > 0);
+  }
+
+  TEST_CASE("dense weights that leave no room: every hit comes back") {
+    Scenario scenario = phone_like(60);
+    give_room(scenario, -0.5);
+    const RunReport report = scenario.run();
+    const double hits = to_mib(report.result.cache.hits * 786432) / 40;
+    CHECK(report.result.memory->refault_mib_per_token > hits);
+    CHECK(report.result.memory->refault_mib_per_token < hits + 0.5);
+  }
+
+  TEST_CASE("a longer context takes pages from the experts") {
+    Scenario scenario = phone_like(60);
+    scenario.config["weights"]["kv_bits"] = 32;
+    give_room(scenario, 31.9);
+    const RunReport report = scenario.run();
+    CHECK(report.result.memory->reclaim_mib_per_token > 0);
+    scenario.config["trace"]["max_tokens"] = 30;  // the context is shorter, the budget the same
+    CHECK(scenario.run().result.memory->reclaim_mib_per_token <
+          report.result.memory->reclaim_mib_per_token);
+  }
+
+  TEST_CASE("pages of what is read ahead come when it arrives, and push others out") {
+    Scenario scenario = phone_like();
+    scenario.config["device"]["flash"]["host_delay_us"] = 10;
+    scenario.config["prefetch"] = {{"policy", "noisy_oracle"},
+                                   {"recall", 1.0},
+                                   {"precision", 0.3},
+                                   {"max_outstanding_mib", 3}};
+    const RunReport plenty = scenario.run();
+    give_room(scenario, 24);
+    const RunReport report = scenario.run();
+    CHECK(report.result.prefetch.wasted_bytes > 0);
+    CHECK(mean_ms(report) > mean_ms(plenty));
+    scenario.config["prefetch"] = {{"policy", "none"}};
+    CHECK(report.result.memory->reclaim_mib_per_token >
+          scenario.run().result.memory->reclaim_mib_per_token);
+  }
+
+  TEST_CASE("unequal items, batches and resets are tracked like everything else") {
+    Scenario mixed = phone_like();
+    mixed.config["weights"]["on_miss"] = {{"policy", "slices"}, {"low_bits", 4}};
+    give_room(mixed, 24);
+    Scenario halves = phone_like();
+    halves.config["cache"]["reset"] = "sequence";
+    halves.config["cache"]["initial"] = "random";
+    give_room(halves, 24);
+    for (const Scenario* scenario : {&mixed, &halves}) {
+      const RunReport report = scenario->run();
+      CHECK(report.result.memory->refault_mib_per_token > 0);
+      CHECK(report.result.memory->refault_mib_per_token <=
+            to_mib(report.result.cache.hits * 786432) / 180);
+      Duration sum{};
+      for (const Duration part : report.result.time->parts) sum += part;
+      CHECK(sum == report.result.time->token_wall);
+    }
+  }
+
+  TEST_CASE("without zram nothing is reclaimed, which the result says") {
+    Scenario scenario = phone_like(40);
+    Json& memory = scenario.config["device"]["memory"];
+    for (const char* key : {"zram_gbps", "compress_gbps", "direct_reclaim_share"})
+      memory.erase(key);
+    const RunReport plenty = scenario.run();
+    give_room(scenario, 20);
+    const RunReport report = scenario.run();
+    CHECK(mean_ms(report) == mean_ms(plenty));
+    CHECK(report.result.memory->reclaim_mib_per_token == 0);
+    const std::string warning = report.result.warnings.back();
+    CHECK(warning.find("no memory.zram_gbps") != std::string::npos);
+  }
+}
+
+}  // namespace moesim::test
