@@ -63,8 +63,10 @@ std::size_t record_capacity(const SimulationParts& parts) {
 FlashPathOptions flash_options(const SimulationParts& parts) {
   const bool noisy = parts.execution.service_noise && parts.device->flash;
   const double sigma = noisy ? parts.device->flash->noise_sigma : 0.0;
-  return {parts.execution.lanes, record_capacity(parts), parts.session->shape().experts, sigma,
-          parts.seed};
+  FlashPathOptions options{parts.execution.lanes, record_capacity(parts),
+                           parts.session->shape().experts, sigma, parts.seed};
+  options.clock = parts.execution.clock;
+  return options;
 }
 
 }  // namespace

@@ -42,6 +42,7 @@ struct FlashPathOptions {
   bool is_link = false;
   std::uint64_t page_bytes = 1;  // reads are whole pages: what is beyond the bytes is padding
   std::uint8_t hop = 0;          // 0 ends in the memory that computes: only its DMA is on the bus
+  double clock = 1;              // the host's, over that of the device file
 };
 
 class FlashPath {

@@ -7,6 +7,7 @@
 #include "cache/eviction/eviction_policy.h"
 #include "config/builtin.h"
 #include "core/files.h"
+#include "engine/compute_options.h"
 #include "prefetch/prefetcher.h"
 #include "routing/routing_policy.h"
 
@@ -285,7 +286,8 @@ class ConfigReader {
     std::string overlap = "none";
     std::string layout = "slices";
     std::string scheduler = "none";
-    if (auto section = root_.optional_object("execution")) {
+    const std::optional<Section> given = root_.optional_object("execution");
+    if (auto section = given) {
       overlap = section->choice_or("overlap", overlap, {"none", "expert", "projection"});
       layout = section->choice_or("expert_layout", layout, {"slices", "contiguous"});
       execution.lanes = section->integer_or("lanes", execution.lanes, 1, 1024);
@@ -311,6 +313,7 @@ class ConfigReader {
                               {"service_noise", execution.service_noise},
                               {"batch", batch.size},
                               {"scheduler", scheduler}};
+    read_compute_options(given, root_, device, execution, resolved_["execution"]);
     return execution;
   }
 

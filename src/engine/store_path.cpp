@@ -22,7 +22,7 @@ StorePath::StorePath(const Device& device, const FlashPathOptions& options, std:
     FlashPathOptions flash = options;
     flash.page_bytes = static_cast<std::uint64_t>(std::llround(device.memory.page_kib * 1024.0));
     flash.hop = static_cast<std::uint8_t>(hops_.size());
-    hops_.emplace_back(*device.flash, dma_factor, flash, queue, bus);
+    hops_.emplace_back(at_clock(*device.flash, options.clock), dma_factor, flash, queue, bus);
   }
   if (hops_.size() == 1) return;
   journeys_.reserve(options.records);

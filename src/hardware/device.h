@@ -10,6 +10,8 @@
 
 #include "config/section.h"
 #include "core/units.h"
+#include "hardware/compute_spec.h"
+#include "hardware/thermal.h"
 #include "hardware/tier.h"
 
 namespace moesim {
@@ -22,6 +24,7 @@ struct FlashSpec {
   std::size_t qd_limit = 32;  // reads outstanding at once
   std::size_t lanes = 1;      // lanes that an engine uses unless the configuration says otherwise
   double noise_sigma = 0;     // log-normal spread of the service time; used where noise is on
+  double hot_derate = 1;      // of bw_gbps, while the flash is hot
 };
 
 struct DramSpec {
@@ -29,12 +32,6 @@ struct DramSpec {
   double cpu_gbps = 0;       // the CPU cores together
   double cpu_core_gbps = 0;  // one core
   double dma_factor = 1;     // DRAM bytes moved per byte that is read: 1 aligned, 3 bounced
-};
-
-struct CpuSpec {
-  std::size_t threads = 1;                    // threads that the kernel rates were measured with
-  double layer_overhead_us = 0;               // per layer: barriers, norms, small operators
-  std::map<std::string, double> kernel_gbps;  // weight bytes per second by format: f16, q8, q4, ...
 };
 
 struct MemorySpec {
@@ -59,6 +56,8 @@ struct Device {
   CpuSpec cpu;
   MemorySpec memory;
   std::optional<EnergySpec> energy;
+  std::map<std::string, AgentSpec> agents;  // beside the CPU, by name
+  std::optional<ThermalSpec> thermal;
   Json provenance;  // {JSON pointer: {"tag", "source"}}
 
   // How many of the file's numbers carry each tag: measured, vendor, derived, estimate.
@@ -67,8 +66,11 @@ struct Device {
 
 // Throws UserError with file and pointer; also for a number without provenance, a provenance entry
 // that points at nothing and an unknown tag. Keys of the format that this version does not
-// simulate (thermal, clocks, small-read curve) are checked for their type and range all the same.
+// simulate (small-read curve) are checked for their type and range all the same.
 Device read_device(Section section);
+
+// What a read takes of the host at another clock, over the device's: its delay and its copy.
+FlashSpec at_clock(FlashSpec flash, double relative);
 
 // The weight format that `bits` per weight is stored in, as device files name it: 16 -> "f16",
 // 8 to 9 -> "q8", 4 to 5 -> "q4", and so on ("q" and the whole bits).
