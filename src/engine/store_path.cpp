@@ -7,7 +7,7 @@ namespace moesim {
 
 StorePath::StorePath(const Device& device, const FlashPathOptions& options, std::size_t keys,
                      EventQueue<SimEvent>& queue, MemoryBus& bus)
-    : keys_(keys) {
+    : keys_(keys), flash_(device.flash), clock_(options.clock) {
   const double dma_factor = device.dram.dma_factor;
   hops_.reserve(device.tiers.size() + 1);
   FlashPathOptions link = options;
@@ -138,6 +138,27 @@ FlashCounts StorePath::flash_counts() const {
 
 bool StorePath::idle() const {
   return std::all_of(hops_.begin(), hops_.end(), [](const FlashPath& hop) { return hop.idle(); });
+}
+
+void StorePath::set_core_use(CoreUse& cores) {
+  if (flash_) hops_.back().set_core_use(&cores);
+}
+
+void StorePath::set_clock(double relative) {
+  clock_ = relative;
+  set_flash_rates();
+}
+
+void StorePath::set_derate(double share) {
+  derate_ = share;
+  set_flash_rates();
+}
+
+void StorePath::set_flash_rates() {
+  if (!flash_) return;
+  FlashSpec flash = at_clock(*flash_, clock_);
+  flash.bw_gbps *= derate_;
+  hops_.back().set_rates(flash);
 }
 
 void StorePath::set_observer(RunObserver* observer) {

@@ -56,8 +56,16 @@ class StorePath {
     return hops_[0].dma_bytes(bytes);
   }
   void set_observer(RunObserver* observer);
+  // Lanes of the flash device tell it when they need a core. REQUIRES: it outlives this.
+  void set_core_use(CoreUse& cores);
+  // The host's clock over that of the device file, and the share of its rate that the flash device
+  // has left. In force from the next phase of each read on.
+  void set_clock(double relative);
+  void set_derate(double share);
 
  private:
+  void set_flash_rates();
+
   // A transfer over several hops, by the id that it has on the last of them.
   struct Journey {
     ReadSizes reads;
@@ -82,6 +90,9 @@ class StorePath {
 
   std::vector<FlashPath> hops_;
   std::size_t keys_;
+  std::optional<FlashSpec> flash_;  // as the device file has it
+  double clock_ = 1;
+  double derate_ = 1;
   std::vector<Journey> journeys_;        // by transfer of hop 0; unused where there is one hop
   std::vector<std::uint32_t> arrivals_;  // [hops - 1, keys]
 };

@@ -43,16 +43,20 @@ void FlashDevice::Ring<T>::erase(std::size_t i) {
 }
 
 FlashDevice::FlashDevice(const FlashSpec& spec, std::size_t lanes)
-    : host_delay_(from_us(spec.host_delay_us)),
-      copy_rate_(to_rate(spec.copy_gbps)),
-      command_time_(from_us(spec.dev_cmd_us)),
-      device_rate_(to_rate(spec.bw_gbps)),
-      lane_reads_(std::min(lanes, spec.qd_limit)),
+    : lane_reads_(std::min(lanes, spec.qd_limit)),
       lane_stages_(lane_reads_.size(), Stage::kIdle),
       demand_(kQueuedReads),
       speculative_(kQueuedReads),
       device_queue_(std::max<std::size_t>(lane_reads_.size(), 1)) {
   if (lane_reads_.empty()) throw InvariantError("FlashDevice: at least one lane");
+  set_rates(spec);
+}
+
+void FlashDevice::set_rates(const FlashSpec& spec) {
+  host_delay_ = from_us(spec.host_delay_us);
+  copy_rate_ = to_rate(spec.copy_gbps);
+  command_time_ = from_us(spec.dev_cmd_us);
+  device_rate_ = to_rate(spec.bw_gbps);
   if (to_integer(device_rate_) == 0) throw InvariantError("FlashDevice: a device rate above 0");
 }
 

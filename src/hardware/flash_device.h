@@ -4,8 +4,8 @@
 // A read takes an idle lane, spends the host delay there (parallel across lanes), then waits for
 // the device, which serves one read at a time without preemption: a fixed time per read plus its
 // bytes at the device rate. Demand reads go before speculative ones when a lane becomes idle; a
-// read that holds a lane is not recalled. Left out: page cache, write traffic, command splitting,
-// temperature. Source of the form: hardware reference, sections 1.2 and 7.1.
+// read that holds a lane is not recalled. Left out: page cache, write traffic, command splitting.
+// Source of the form: hardware reference, sections 1.2 and 7.1.
 //
 // The class knows no clock: whoever drives it schedules the delays that it names. Memory is taken
 // by the constructor and by reserve(); a queue beyond that doubles.
@@ -32,6 +32,9 @@ class FlashDevice {
  public:
   // `lanes`: reads that may be outstanding; limited by spec.qd_limit. REQUIRES: lanes > 0.
   FlashDevice(const FlashSpec& spec, std::size_t lanes);
+
+  // Takes its delays and rates from `spec` from now on; what has begun goes on as it is.
+  void set_rates(const FlashSpec& spec);
 
   // Makes room for this many queued reads of each kind.
   void reserve(std::size_t reads);
@@ -102,10 +105,10 @@ class FlashDevice {
     std::size_t size_ = 0;
   };
 
-  Duration host_delay_;
-  BytesPerSecond copy_rate_;  // 0 = no copy
-  Duration command_time_;
-  BytesPerSecond device_rate_;
+  Duration host_delay_{};
+  BytesPerSecond copy_rate_{};  // 0 = no copy
+  Duration command_time_{};
+  BytesPerSecond device_rate_{};
   std::vector<FlashRead> lane_reads_;  // [lanes]
   std::vector<Stage> lane_stages_;     // [lanes]
   std::size_t busy_lanes_ = 0;
