@@ -41,6 +41,7 @@ class PathWalk {
   CauseRef through_read(const CauseRef& ref) {
     const ReadRecord& read = store_.read(ref);
     const bool over_link = read.span.over_link;
+    charge(PathPart::kFlashHost, read.span.service_end);
     charge(over_link ? PathPart::kLink : PathPart::kFlashDevice, read.span.service_start);
     if (read.span.service_start > read.span.host_end) {
       return {CauseRef::Kind::kRead, read.previous_on_device, ref.hop};

@@ -65,7 +65,7 @@ FlashPathOptions flash_options(const SimulationParts& parts) {
   const double sigma = noisy ? parts.device->flash->noise_sigma : 0.0;
   FlashPathOptions options{parts.execution.lanes, record_capacity(parts),
                            parts.session->shape().experts, sigma, parts.seed};
-  options.clock = parts.execution.clock;
+  options.bounce = parts.execution.bounce;
   return options;
 }
 
@@ -84,6 +84,7 @@ DecodeSimulation::DecodeSimulation(const SimulationParts& parts)
       speculative_transfer_(shape_.layers * shape_.experts, kNoId) {
   parts_.costs = &costs_;
   watch_cores();
+  store_.set_clock(parts.execution.clock);
   if (parts.execution.thermal != ThermalStart::kOff) {
     const Device& device = *parts.device;
     thermal_.emplace(*device.thermal, *device.cpu.clock_ghz, parts.execution.thermal);
@@ -115,6 +116,9 @@ DecodeSimulation::DecodeSimulation(const SimulationParts& parts)
 void DecodeSimulation::watch_cores() {
   const std::size_t cores = parts_.device->cpu.core_count();
   const ExecutionOptions& execution = parts_.execution;
+  const bool on_cpu = execution.dense_agent == kCpuAgent || execution.expert_agent == kCpuAgent;
+  const auto& flash = parts_.device->flash;
+  if (!on_cpu || !flash || flash->submission == Submission::kAsync) return;
   if (!CoreUse::is_needed(cores, execution.threads, execution.lanes)) return;
   cores_ = std::make_unique<CoreUse>(cores, execution.threads, bus_);
   store_.set_core_use(*cores_);

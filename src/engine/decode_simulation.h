@@ -63,6 +63,7 @@ class DecodeSimulation {
   void on(const FixedDone& event);
   void on(const BusDone& event);
   void on(const HopDone& event);
+  void on(const CopyDone& event);
 
  private:
   // One expert slot of the layer visit under way.

@@ -8,6 +8,11 @@ void DecodeSimulation::finish_read(std::uint8_t hop) {
   start_ready_tasks();
 }
 
+void DecodeSimulation::on(const CopyDone& event) {
+  if (const auto transfer = store_.copy_done(event)) finish_transfer(*transfer);
+  start_ready_tasks();
+}
+
 ReadSizes DecodeSimulation::reads_of(TaskKind kind, const Slot& slot) const {
   if (slot.read_bytes[1] == 0) return parts_.costs->reads(kind, slot.read_bytes[0]);
   ReadSizes reads = parts_.costs->reads(kind, slot.read_bytes[1]);

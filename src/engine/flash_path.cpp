@@ -123,13 +123,31 @@ std::optional<std::uint32_t> FlashPath::service_done() {
   const FlashDevice::ServiceEnd end = device_.service_done();
   const std::uint32_t id = lane_reads_[end.lane];
   ReadRecord& record = reads_[id];
-  record.span.end = queue_.now();
-  last_on_lane_[end.lane] = id;
+  record.span.service_end = queue_.now();
   last_on_device_ = id;
-  counts_.service += record.span.end - record.span.service_start;
-  counts_.lane += record.span.end - record.span.lane_start;
-  if (observer_ != nullptr) observer_->on_read(record.span);
+  counts_.service += record.span.service_end - record.span.service_start;
+  counts_.lane += record.span.service_end - record.span.lane_start;
   if (end.next) begin_service(*end.next);
+  if (!device_.bounces()) return arrived(end.lane);
+  if (cores_ != nullptr) cores_->begin();
+  queue_.schedule(device_.copy_time(record.span.bytes),
+                  CopyDone{static_cast<std::uint32_t>(end.lane), options_.hop});
+  return std::nullopt;
+}
+
+std::optional<std::uint32_t> FlashPath::copy_done(std::uint32_t lane) {
+  device_.copy_done(lane);
+  if (cores_ != nullptr) cores_->end();
+  return arrived(lane);
+}
+
+std::optional<std::uint32_t> FlashPath::arrived(std::size_t lane) {
+  const std::uint32_t id = lane_reads_[lane];
+  ReadRecord& record = reads_[id];
+  record.span.end = queue_.now();
+  last_on_lane_[lane] = id;
+  counts_.copy += record.span.end - record.span.service_end;
+  if (observer_ != nullptr) observer_->on_read(record.span);
   Transfer& transfer = transfers_[record.transfer];
   transfer.last_read = id;
   if (--transfer.reads_left > 0) return std::nullopt;
@@ -139,8 +157,9 @@ std::optional<std::uint32_t> FlashPath::service_done() {
 Duration FlashPath::unshared_time(const ReadSizes& reads) const {
   Duration longest{};
   for (std::size_t i = 0; i < reads.count; ++i) {
-    longest = std::max(longest,
-                       device_.host_delay(reads.bytes[i]) + device_.service_time(reads.bytes[i]));
+    longest = std::max(longest, device_.host_delay(reads.bytes[i]) +
+                                    device_.service_time(reads.bytes[i]) +
+                                    device_.copy_time(reads.bytes[i]));
   }
   return longest;
 }

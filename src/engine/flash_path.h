@@ -43,7 +43,7 @@ struct FlashPathOptions {
   bool is_link = false;
   std::uint64_t page_bytes = 1;  // reads are whole pages: what is beyond the bytes is padding
   std::uint8_t hop = 0;          // 0 ends in the memory that computes: only its DMA is on the bus
-  double clock = 1;              // the host's, over that of the device file
+  std::optional<bool> bounce{};  // see ExecutionOptions
 };
 
 class FlashPath {
@@ -65,8 +65,15 @@ class FlashPath {
   void start_reads();
 
   void host_done(std::uint32_t lane);
-  // The read in service has moved all its bytes. Returns the transfer where this completed it.
+  // The read in service has moved all its bytes. Returns the transfer where this completed it;
+  // where reads are bounced, that is for copy_done() to say.
   std::optional<std::uint32_t> service_done();
+  // This lane has copied its read. Returns the transfer where this completed it.
+  std::optional<std::uint32_t> copy_done(std::uint32_t lane);
+
+  // As those of FlashDevice.
+  void set_clock(double relative) { device_.set_clock(relative); }
+  void set_derate(double derate) { device_.set_derate(derate); }
 
   // Valid from begin() to release().
   [[nodiscard]] const Transfer& transfer(std::uint32_t id) const { return transfers_[id]; }
@@ -85,11 +92,10 @@ class FlashPath {
   void set_observer(RunObserver* observer) { observer_ = observer; }
   // Lanes tell it when they need a core; null for nobody.
   void set_core_use(CoreUse* cores) { cores_ = cores; }
-  // Delays and rates from the next phase of each read on.
-  void set_rates(const FlashSpec& flash) { device_.set_rates(flash); }
 
  private:
   void begin_service(std::size_t lane);
+  std::optional<std::uint32_t> arrived(std::size_t lane);
 
   FlashDevice device_;
   double dma_factor_;

@@ -300,7 +300,9 @@ class ConfigReader {
       execution.service_noise = section->boolean_or("service_noise", false);
       batch.size = section->integer_or("batch", 1, 1, 4096);
       scheduler = section->choice_or("scheduler", scheduler, {"none", "expertflow"});
+      execution.bounce = read_bounce(*section, flash);
     }
+    if (!execution.bounce && has_bounce_rate(flash)) execution.bounce = layout == "slices";
     if (scheduler == "expertflow") batch.scheduler = TokenSchedulerKind::kExpertFlow;
     execution.overlap = overlap == "none"     ? Overlap::kNone
                         : overlap == "expert" ? Overlap::kExpert
@@ -314,7 +316,26 @@ class ConfigReader {
                               {"batch", batch.size},
                               {"scheduler", scheduler}};
     read_compute_options(given, root_, device, execution, resolved_["execution"]);
+    resolved_["execution"]["bounce"] = execution.bounce ? Json(*execution.bounce) : Json(nullptr);
     return execution;
+  }
+
+  static bool has_bounce_rate(const FlashSpec* flash) {
+    return flash != nullptr && flash->bounce_gbps > 0;
+  }
+
+  // What is said. Where nothing is: slices of an expert lie anywhere in their file, so that direct
+  // reads need a bounce buffer (hardware reference, 1.2); an expert in one run of bytes is taken to
+  // lie on a page.
+  static std::optional<bool> read_bounce(Section& section, const FlashSpec* flash) {
+    section.accept("bounce");
+    if (!section.has("bounce")) return std::nullopt;
+    const bool bounce = section.boolean("bounce");
+    if (bounce && !has_bounce_rate(flash)) {
+      throw section.error("bounce",
+                          "expected false or null, because the device has no flash.bounce_gbps");
+    }
+    return bounce;
   }
 
   Section root_;

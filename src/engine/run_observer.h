@@ -29,7 +29,7 @@ enum class PathPart : std::uint8_t {
   kSharedExperts,
   kHead,
   kFlashDevice,  // a read in service, or its wait for the device behind reads before it
-  kFlashHost,    // the host delay of a read
+  kFlashHost,    // the host delay of a read, and its copy out of a bounce buffer
   kAdmission,
   kPredictor,
   kOverhead,
@@ -48,11 +48,12 @@ struct FlashCounts {
   std::uint64_t bytes = 0;
   std::uint64_t padding = 0;  // what whole pages have beyond these bytes; never charged
   Duration service{};         // device time
-  Duration lane{};            // time that lanes were held
+  Duration lane{};            // from taking a lane to the end of service, summed over lanes
+  Duration copy{};            // that lanes were held after it, copying
 
   FlashCounts operator-(const FlashCounts& earlier) const {
-    return {reads - earlier.reads, bytes - earlier.bytes, padding - earlier.padding,
-            service - earlier.service, lane - earlier.lane};
+    return {reads - earlier.reads,     bytes - earlier.bytes, padding - earlier.padding,
+            service - earlier.service, lane - earlier.lane,   copy - earlier.copy};
   }
   FlashCounts& operator+=(const FlashCounts& more) {
     reads += more.reads;
@@ -60,6 +61,7 @@ struct FlashCounts {
     padding += more.padding;
     service += more.service;
     lane += more.lane;
+    copy += more.copy;
     return *this;
   }
 };
@@ -127,7 +129,8 @@ struct ReadSpan {
   TimePoint lane_start{};
   TimePoint host_end{};
   TimePoint service_start{};
-  TimePoint end{};
+  TimePoint service_end{};
+  TimePoint end{};  // of the copy, where reads are bounced: the bytes have arrived
 };
 
 class RunObserver {

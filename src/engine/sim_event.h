@@ -24,7 +24,12 @@ struct BusDone {
   BusAgent agent;
   std::uint32_t version;
 };
+// The read in this lane of this hop has been copied out of its bounce buffer.
+struct CopyDone {
+  std::uint32_t lane;
+  std::uint8_t hop = 0;
+};
 
-using SimEvent = std::variant<HostDone, FixedDone, BusDone, HopDone>;
+using SimEvent = std::variant<HostDone, FixedDone, BusDone, HopDone, CopyDone>;
 
 }  // namespace moesim

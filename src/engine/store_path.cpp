@@ -5,10 +5,15 @@
 
 namespace moesim {
 
+double dma_factor_of(const Device& device, std::optional<bool> bounce) {
+  const bool in_place = device.tiers.empty() && bounce && !*bounce;
+  return in_place ? 1.0 : device.dram.dma_factor;
+}
+
 StorePath::StorePath(const Device& device, const FlashPathOptions& options, std::size_t keys,
                      EventQueue<SimEvent>& queue, MemoryBus& bus)
-    : keys_(keys), flash_(device.flash), clock_(options.clock) {
-  const double dma_factor = device.dram.dma_factor;
+    : keys_(keys) {
+  const double dma_factor = dma_factor_of(device, options.bounce);
   hops_.reserve(device.tiers.size() + 1);
   FlashPathOptions link = options;
   link.lanes = 1;
@@ -22,7 +27,9 @@ StorePath::StorePath(const Device& device, const FlashPathOptions& options, std:
     FlashPathOptions flash = options;
     flash.page_bytes = static_cast<std::uint64_t>(std::llround(device.memory.page_kib * 1024.0));
     flash.hop = static_cast<std::uint8_t>(hops_.size());
-    hops_.emplace_back(at_clock(*device.flash, options.clock), dma_factor, flash, queue, bus);
+    FlashSpec spec = *device.flash;
+    if (!options.bounce.value_or(false)) spec.bounce_gbps = 0;
+    hops_.emplace_back(spec, dma_factor, flash, queue, bus);
   }
   if (hops_.size() == 1) return;
   journeys_.reserve(options.records);
@@ -110,7 +117,15 @@ void StorePath::start_reads() {
 }
 
 std::optional<std::uint32_t> StorePath::service_done(std::uint8_t hop) {
-  const std::optional<std::uint32_t> done = hops_[hop].service_done();
+  return complete(hop, hops_[hop].service_done());
+}
+
+std::optional<std::uint32_t> StorePath::copy_done(const CopyDone& event) {
+  return complete(event.hop, hops_[event.hop].copy_done(event.lane));
+}
+
+std::optional<std::uint32_t> StorePath::complete(std::uint8_t hop,
+                                                 std::optional<std::uint32_t> done) {
   if (!done || hop == 0) return done;
   const Transfer& part = hops_[hop].transfer(*done);
   const std::uint32_t id = part.journey;
@@ -136,29 +151,20 @@ FlashCounts StorePath::flash_counts() const {
   return hops_.back().is_link() ? FlashCounts{} : hops_.back().counts();
 }
 
+void StorePath::set_clock(double relative) {
+  if (!hops_.back().is_link()) hops_.back().set_clock(relative);
+}
+
+void StorePath::set_derate(double derate) {
+  if (!hops_.back().is_link()) hops_.back().set_derate(derate);
+}
+
 bool StorePath::idle() const {
   return std::all_of(hops_.begin(), hops_.end(), [](const FlashPath& hop) { return hop.idle(); });
 }
 
 void StorePath::set_core_use(CoreUse& cores) {
-  if (flash_) hops_.back().set_core_use(&cores);
-}
-
-void StorePath::set_clock(double relative) {
-  clock_ = relative;
-  set_flash_rates();
-}
-
-void StorePath::set_derate(double share) {
-  derate_ = share;
-  set_flash_rates();
-}
-
-void StorePath::set_flash_rates() {
-  if (!flash_) return;
-  FlashSpec flash = at_clock(*flash_, clock_);
-  flash.bw_gbps *= derate_;
-  hops_.back().set_rates(flash);
+  if (!hops_.back().is_link()) hops_.back().set_core_use(&cores);
 }
 
 void StorePath::set_observer(RunObserver* observer) {

@@ -16,6 +16,11 @@
 
 namespace moesim {
 
+// DRAM bytes that a byte moves on its way into the memory that computes: over the link of a tier,
+// and where nothing says whether reads are bounced, what the device says; else that where they are
+// bounced, and 1 where they land in place.
+double dma_factor_of(const Device& device, std::optional<bool> bounce);
+
 class StorePath {
  public:
   // `options`: of the flash device; links take its sizes. REQUIRES: the device has flash or tiers.
@@ -35,6 +40,12 @@ class StorePath {
   // The read in service on this hop has moved its bytes. Returns the transfer where it is now
   // complete in the cache.
   std::optional<std::uint32_t> service_done(std::uint8_t hop);
+  // Likewise when a lane has copied its read.
+  std::optional<std::uint32_t> copy_done(const CopyDone& event);
+
+  // As those of FlashDevice, of the flash; links keep their rates.
+  void set_clock(double relative);
+  void set_derate(double derate);
 
   // Valid from begin() to release().
   [[nodiscard]] const Transfer& transfer(std::uint32_t id) const { return hops_[0].transfer(id); }
@@ -58,14 +69,8 @@ class StorePath {
   void set_observer(RunObserver* observer);
   // Lanes of the flash device tell it when they need a core. REQUIRES: it outlives this.
   void set_core_use(CoreUse& cores);
-  // The host's clock over that of the device file, and the share of its rate that the flash device
-  // has left. In force from the next phase of each read on.
-  void set_clock(double relative);
-  void set_derate(double share);
 
  private:
-  void set_flash_rates();
-
   // A transfer over several hops, by the id that it has on the last of them.
   struct Journey {
     ReadSizes reads;
@@ -83,6 +88,7 @@ class StorePath {
   // From now on demand, and so is what it waits for.
   void hurry(std::uint32_t id);
   void arrive(std::uint32_t id, std::uint8_t tier, CauseRef cause);
+  std::optional<std::uint32_t> complete(std::uint8_t hop, std::optional<std::uint32_t> done);
   // The journey that brings `key` into `tier`, or kNoId. REQUIRES: 0 < tier < hops.
   std::uint32_t& arrival(std::uint8_t tier, ExpertKey key) {
     return arrivals_[(tier - 1U) * keys_ + index(key)];
@@ -90,9 +96,6 @@ class StorePath {
 
   std::vector<FlashPath> hops_;
   std::size_t keys_;
-  std::optional<FlashSpec> flash_;  // as the device file has it
-  double clock_ = 1;
-  double derate_ = 1;
   std::vector<Journey> journeys_;        // by transfer of hop 0; unused where there is one hop
   std::vector<std::uint32_t> arrivals_;  // [hops - 1, keys]
 };

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -47,6 +48,9 @@ struct ExecutionOptions {
   ThermalStart thermal = ThermalStart::kOff;  // on: heat decides on the clock instead
   std::string dense_agent = kCpuAgent;        // attention, dense and shared blocks, routers, head
   std::string expert_agent = kCpuAgent;       // routed experts
+  // Whether reads of flash land in a bounce buffer and are copied from there. Unset: the device has
+  // no rate for the copy, and its dma_factor alone says what DRAM sees of reads.
+  std::optional<bool> bounce;
 };
 
 // `nominal`: time of the bytes at `rate`, when nobody else uses DRAM. `agent`: 0 is the CPU, then

@@ -13,12 +13,6 @@ std::map<std::string, std::size_t> Device::count_tags() const {
   return counts;
 }
 
-FlashSpec at_clock(FlashSpec flash, double relative) {
-  flash.host_delay_us /= relative;
-  flash.copy_gbps *= relative;
-  return flash;
-}
-
 std::string weight_format(double bits) {
   if (bits == 16.0 || bits == 32.0) return fmt::format("f{:.0f}", bits);
   return fmt::format("q{:.0f}", std::floor(bits));

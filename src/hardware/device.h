@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "config/section.h"
@@ -16,22 +17,35 @@
 
 namespace moesim {
 
+// How reads are handed to the device: blocking, one thread per lane, or by one thread that queues
+// commands one after the other (AIO, io_uring).
+enum class Submission : std::uint8_t { kThreads, kAsync };
+
 struct FlashSpec {
   double bw_gbps = 0;         // the device's own rate, shared by all reads
   double dev_cmd_us = 0;      // device time per read beside its bytes
   double host_delay_us = 0;   // per read, on the host, parallel across lanes
-  double copy_gbps = 0;       // bounce copy per lane; 0 = none
+  double copy_gbps = 0;       // host time per byte before the device: pinning, mapping; 0 = none
   std::size_t qd_limit = 32;  // reads outstanding at once
   std::size_t lanes = 1;      // lanes that an engine uses unless the configuration says otherwise
   double noise_sigma = 0;     // log-normal spread of the service time; used where noise is on
   double hot_derate = 1;      // of bw_gbps, while the flash is hot
+  double bounce_gbps = 0;     // copy out of a bounce buffer after the read, per lane; 0 = none
+  Submission submission = Submission::kThreads;
+  double max_cmd_kib = 0;          // a longer read is several commands; 0 = never
+  double cycles_per_cmd = 0;       // of the core that submits, where it is asynchronous
+  double issue_clock_ghz = 0;      // of that core: cpu.clock_ghz
+  std::size_t queues = 1;          // submission queues; 1 = a single doorbell
+  double multi_issuer_derate = 1;  // share kept at 4 KiB where several lanes use a single queue
+  std::vector<std::pair<double, double>> small_read_curve;  // {KiB, GB/s}, sizes rising
+  std::vector<std::pair<double, double>> range_derate;      // {MiB, factor}, ranges rising
 };
 
 struct DramSpec {
   double total_gbps = 0;     // all agents together; of the memory that the expert cache is in
   double cpu_gbps = 0;       // the CPU cores together
   double cpu_core_gbps = 0;  // one core
-  double dma_factor = 1;     // DRAM bytes moved per byte that is read: 1 aligned, 3 bounced
+  double dma_factor = 1;     // DRAM bytes moved per byte read: 3 bounced; 1 where it is not
 };
 
 struct MemorySpec {
@@ -68,9 +82,6 @@ struct Device {
 // that points at nothing and an unknown tag. Keys of the format that this version does not
 // simulate (small-read curve) are checked for their type and range all the same.
 Device read_device(Section section);
-
-// What a read takes of the host at another clock, over the device's: its delay and its copy.
-FlashSpec at_clock(FlashSpec flash, double relative);
 
 // The weight format that `bits` per weight is stored in, as device files name it: 16 -> "f16",
 // 8 to 9 -> "q8", 4 to 5 -> "q4", and so on ("q" and the whole bits).

@@ -43,6 +43,7 @@ FlashSpec read_flash(Section section) {
   flash.dev_cmd_us = section.number_or("dev_cmd_us", flash.dev_cmd_us, kMicroseconds);
   flash.host_delay_us = section.number("host_delay_us", kMicroseconds);
   flash.copy_gbps = section.number_or("copy_gbps", flash.copy_gbps, {0.0, kRate.high});
+  flash.bounce_gbps = section.number_or("bounce_gbps", flash.bounce_gbps, {0.0, kRate.high});
   flash.qd_limit = section.integer_or("qd_limit", flash.qd_limit, 1, kMostLanes);
   flash.lanes = section.integer_or("lanes", flash.lanes, 1, kMostLanes);
   flash.noise_sigma = section.number_or("noise_sigma", flash.noise_sigma, kUnitInterval);

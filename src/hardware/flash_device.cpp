@@ -43,20 +43,18 @@ void FlashDevice::Ring<T>::erase(std::size_t i) {
 }
 
 FlashDevice::FlashDevice(const FlashSpec& spec, std::size_t lanes)
-    : lane_reads_(std::min(lanes, spec.qd_limit)),
+    : spec_(spec),
+      host_delay_(from_us(spec.host_delay_us)),
+      copy_rate_(to_rate(spec.copy_gbps)),
+      command_time_(from_us(spec.dev_cmd_us)),
+      device_rate_(to_rate(spec.bw_gbps)),
+      bounce_rate_(to_rate(spec.bounce_gbps)),
+      lane_reads_(std::min(lanes, spec.qd_limit)),
       lane_stages_(lane_reads_.size(), Stage::kIdle),
       demand_(kQueuedReads),
       speculative_(kQueuedReads),
       device_queue_(std::max<std::size_t>(lane_reads_.size(), 1)) {
   if (lane_reads_.empty()) throw InvariantError("FlashDevice: at least one lane");
-  set_rates(spec);
-}
-
-void FlashDevice::set_rates(const FlashSpec& spec) {
-  host_delay_ = from_us(spec.host_delay_us);
-  copy_rate_ = to_rate(spec.copy_gbps);
-  command_time_ = from_us(spec.dev_cmd_us);
-  device_rate_ = to_rate(spec.bw_gbps);
   if (to_integer(device_rate_) == 0) throw InvariantError("FlashDevice: a device rate above 0");
 }
 
@@ -72,6 +70,26 @@ Duration FlashDevice::host_delay(std::uint64_t bytes) const {
 
 Duration FlashDevice::service_time(std::uint64_t bytes) const {
   return command_time_ + transfer_time(bytes, device_rate_);
+}
+
+Duration FlashDevice::copy_time(std::uint64_t bytes) const {
+  return bounces() ? transfer_time(bytes, bounce_rate_) : Duration::zero();
+}
+
+// A rate above 0 stays above 0, for 0 stands for no copy.
+void FlashDevice::set_clock(double relative) {
+  if (!(relative > 0)) throw InvariantError("FlashDevice::set_clock: a clock above 0");
+  const auto scaled = [relative](double gbps) {
+    return gbps > 0 ? to_rate(std::max(gbps * relative, 1e-9)) : BytesPerSecond{0};
+  };
+  host_delay_ = from_us(spec_.host_delay_us / relative);
+  copy_rate_ = scaled(spec_.copy_gbps);
+  bounce_rate_ = scaled(spec_.bounce_gbps);
+}
+
+void FlashDevice::set_derate(double derate) {
+  if (!(derate > 0)) throw InvariantError("FlashDevice::set_derate: a share above 0");
+  device_rate_ = to_rate(std::max(spec_.bw_gbps * derate, 1e-9));
 }
 
 void FlashDevice::enqueue(const FlashRead& read) {
@@ -132,9 +150,21 @@ FlashDevice::ServiceEnd FlashDevice::service_done() {
   end.lane = device_queue_.pop();
   end.read = lane_reads_[end.lane];
   if (!device_queue_.empty()) end.next = device_queue_.at(0);
-  lane_stages_[end.lane] = Stage::kIdle;
-  --busy_lanes_;
+  lane_stages_[end.lane] = Stage::kCopy;
+  if (!bounces()) release(end.lane);
   return end;
+}
+
+void FlashDevice::copy_done(std::size_t lane) {
+  if (lane >= lanes() || lane_stages_[lane] != Stage::kCopy) {
+    throw InvariantError("FlashDevice::copy_done: this lane has nothing to copy");
+  }
+  release(lane);
+}
+
+void FlashDevice::release(std::size_t lane) {
+  lane_stages_[lane] = Stage::kIdle;
+  --busy_lanes_;
 }
 
 bool FlashDevice::idle() const {

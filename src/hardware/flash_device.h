@@ -3,9 +3,10 @@
 //
 // A read takes an idle lane, spends the host delay there (parallel across lanes), then waits for
 // the device, which serves one read at a time without preemption: a fixed time per read plus its
-// bytes at the device rate. Demand reads go before speculative ones when a lane becomes idle; a
-// read that holds a lane is not recalled. Left out: page cache, write traffic, command splitting.
-// Source of the form: hardware reference, sections 1.2 and 7.1.
+// bytes at the device rate. Where reads are bounced the lane then copies the bytes to where they
+// belong, and only then the read has arrived and the lane is idle again. Demand reads go before
+// speculative ones when a lane becomes idle; a read that holds a lane is not recalled. Left out:
+// page cache, write traffic. Source of the form: hardware reference, sections 1.2 and 7.1.
 //
 // The class knows no clock: whoever drives it schedules the delays that it names. Memory is taken
 // by the constructor and by reserve(); a queue beyond that doubles.
@@ -30,11 +31,9 @@ struct FlashRead {
 
 class FlashDevice {
  public:
-  // `lanes`: reads that may be outstanding; limited by spec.qd_limit. REQUIRES: lanes > 0.
+  // `lanes`: reads that may be outstanding; limited by spec.qd_limit. REQUIRES: lanes > 0. Reads
+  // are bounced where spec.bounce_gbps is above 0.
   FlashDevice(const FlashSpec& spec, std::size_t lanes);
-
-  // Takes its delays and rates from `spec` from now on; what has begun goes on as it is.
-  void set_rates(const FlashSpec& spec);
 
   // Makes room for this many queued reads of each kind.
   void reserve(std::size_t reads);
@@ -48,6 +47,15 @@ class FlashDevice {
   [[nodiscard]] BytesPerSecond device_rate() const { return device_rate_; }
   // command_time() + bytes at device_rate().
   [[nodiscard]] Duration service_time(std::uint64_t bytes) const;
+  [[nodiscard]] bool bounces() const { return to_integer(bounce_rate_) > 0; }
+  // Time that the lane copies after the service; 0 where reads are not bounced.
+  [[nodiscard]] Duration copy_time(std::uint64_t bytes) const;
+
+  // The clock of the cores over the one at which the spec holds: what the host does (host delay,
+  // bounce copy) takes longer at a slower one. `derate`: the share of its rate that the device
+  // keeps, 1 when cool. Both hold for what starts from now on. REQUIRES: > 0.
+  void set_clock(double relative);
+  void set_derate(double derate);
 
   // Queues a read behind those of its kind.
   void enqueue(const FlashRead& read);
@@ -70,11 +78,13 @@ class FlashDevice {
   std::optional<std::size_t> host_done(std::size_t lane);
 
   struct ServiceEnd {
-    std::size_t lane = 0;  // now idle
+    std::size_t lane = 0;  // now idle; where reads are bounced it copies until copy_done()
     FlashRead read;
     std::optional<std::size_t> next;  // the lane whose service starts now
   };
   ServiceEnd service_done();
+  // The copy of this lane's read is over, copy_time(its bytes) after its service: it is idle.
+  void copy_done(std::size_t lane);
 
   // REQUIRES: the lane holds a read.
   [[nodiscard]] const FlashRead& read_of(std::size_t lane) const { return lane_reads_[lane]; }
@@ -82,8 +92,10 @@ class FlashDevice {
   [[nodiscard]] bool idle() const;  // no read queued or outstanding
 
  private:
+  void release(std::size_t lane);
+
   // Where the read of a lane is.
-  enum class Stage : std::uint8_t { kIdle, kHost, kDevice };
+  enum class Stage : std::uint8_t { kIdle, kHost, kDevice, kCopy };
 
   // A first-in first-out queue in a ring that grows only when full.
   template <class T>
@@ -105,10 +117,12 @@ class FlashDevice {
     std::size_t size_ = 0;
   };
 
-  Duration host_delay_{};
-  BytesPerSecond copy_rate_{};  // 0 = no copy
-  Duration command_time_{};
-  BytesPerSecond device_rate_{};
+  FlashSpec spec_;
+  Duration host_delay_;
+  BytesPerSecond copy_rate_;  // 0 = none
+  Duration command_time_;
+  BytesPerSecond device_rate_;
+  BytesPerSecond bounce_rate_;         // 0 = not bounced
   std::vector<FlashRead> lane_reads_;  // [lanes]
   std::vector<Stage> lane_stages_;     // [lanes]
   std::size_t busy_lanes_ = 0;

@@ -301,8 +301,8 @@ EnergyResult RunMetrics::energy_result() const {
       static_cast<double>(compute_bytes_) * 1e-9 * spec.cpu_j_per_gb / tokens;
   const double arrived_gb =
       tiers_.empty() ? flash_gb : static_cast<double>(tiers_[0].link.bytes) * 1e-9;
-  energy.by_component["dram_dma"] =
-      arrived_gb * device.dram.dma_factor * spec.dram_j_per_gb / tokens;
+  const double dma_gb = arrived_gb * dma_factor_of(device, plan_.config().execution.bounce);
+  energy.by_component["dram_dma"] = dma_gb * spec.dram_j_per_gb / tokens;
   if (device.flash) energy.by_component["flash"] = flash_gb * spec.flash_j_per_gb / tokens;
   double link_j = 0;
   for (std::size_t i = 0; i < tiers_.size(); ++i) {

@@ -57,13 +57,16 @@ Json cache_json(const RunResult& result) {
   return json;
 }
 
-Json flash_json(const TimeResult& time) {
+Json flash_json(const TimeResult& time, std::size_t measured_tokens) {
+  const auto tokens = static_cast<double>(measured_tokens);
   const double wall = to_seconds(time.wall);
   return {{"reads", time.flash.reads},
           {"bytes", time.flash.bytes},
           {"padding_bytes", time.flash.padding},
           {"busy_fraction", to_seconds(time.flash.service) / wall},
-          {"mean_in_flight", to_seconds(time.flash.lane) / wall}};
+          {"mean_in_flight", to_seconds(time.flash.lane + time.flash.copy) / wall},
+          {"lane_ms_per_token", to_ms(time.flash.lane) / tokens},
+          {"copy_ms_per_token", to_ms(time.flash.copy) / tokens}};
 }
 
 // How many parts of the critical path there can be: links, the last, come with tiers.
@@ -258,7 +261,7 @@ Json result_json(const RunReport& report) {
       {"bytes_read", result.knows_bytes ? Json(result.prefill.demand_bytes) : Json(nullptr)},
       {"ms", result.time ? Json(result.time->prefill_ms) : Json(nullptr)}};
   const bool has_flash = result.time && result.time->has_flash;
-  json["flash"] = has_flash ? flash_json(*result.time) : Json(nullptr);
+  json["flash"] = has_flash ? flash_json(*result.time, result.measured_tokens) : Json(nullptr);
   if (result.time && !result.time->tiers.empty()) json["tiers"] = tiers_json(*result.time);
   json["prefetch"] = prefetch_json(result);
   json["routing"] = routing_json(result);

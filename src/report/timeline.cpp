@@ -126,7 +126,16 @@ void Timeline::on_read(const ReadSpan& read) {
   if (read.service_start > read.host_end) {
     add({kFlash, track, "queued", "queued", read.host_end, read.service_start - read.host_end, {}});
   }
-  add({kFlash, track, "device", "device", read.service_start, read.end - read.service_start, {}});
+  add({kFlash,
+       track,
+       "device",
+       "device",
+       read.service_start,
+       read.service_end - read.service_start,
+       {}});
+  if (read.end > read.service_end) {
+    add({kFlash, track, "copy", "copy", read.service_end, read.end - read.service_end, {}});
+  }
 }
 
 void Timeline::write(std::ostream& out) const {

@@ -70,16 +70,6 @@ TEST_SUITE("engine/clock") {
     CHECK(part(scenario.run(), TimePart::kFlashStall) == full);
   }
 
-  TEST_CASE("a copy on the host follows the clock") {
-    FlashSpec flash;
-    flash.host_delay_us = 100;
-    flash.copy_gbps = 10;
-    CHECK(at_clock(flash, 0.5).host_delay_us == 200);
-    CHECK(at_clock(flash, 0.5).copy_gbps == 5);
-    flash.copy_gbps = 0;
-    CHECK(at_clock(flash, 0.5).copy_gbps == 0);
-  }
-
   TEST_CASE("the configuration in force names the clock") {
     Scenario scenario = clocked();
     CHECK(scenario.plan()->config().resolved["execution"]["clock_ghz"] == 2.0);

@@ -52,6 +52,7 @@ struct Machine {
     if (bus.finish(event)) note(store.service_done(0));
   }
   void on(const HopDone& event) { note(store.service_done(event.hop)); }
+  void on(const CopyDone& event) { note(store.copy_done(event)); }
 
   void note(std::optional<std::uint32_t> transfer) {
     if (transfer) {
