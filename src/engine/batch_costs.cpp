@@ -33,8 +33,10 @@ ComputeCost TaskCosts::batch_attention(const LayerBytes& layer,
   }
   seconds += static_cast<double>(copied) / dram;
   const std::uint64_t bytes = read + copied;
-  ComputeCost result{layer_overhead_, Duration::zero(), dense_rates_.dram, bytes};
+  ComputeCost result{layer_overhead_, Duration::zero(), dense_rates_.dram, bytes,
+                     dense_rates_.agent};
   if (bytes == 0) return result;
+  result.fixed += dense_rates_.launch;
   // The slack keeps rounding from lowering a rate that DRAM alone sets.
   const double rate = std::floor(static_cast<double>(bytes) / seconds * (1 + 1e-12));
   result.rate = static_cast<BytesPerSecond>(std::clamp<std::uint64_t>(

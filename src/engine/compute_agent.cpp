@@ -52,7 +52,7 @@ void ComputeAgent::start_next() {
   if (job.span.fixed > Duration::zero()) {
     queue_.schedule(job.span.fixed, FixedDone{});
   } else {
-    bus_.begin(BusAgent::kCompute, nominal_, job.rate);
+    bus_.begin(BusAgent::kCompute, nominal_, job.rate, job.on_cores);
   }
 }
 
@@ -60,7 +60,7 @@ std::optional<ComputeAgent::Ended> ComputeAgent::fixed_done() {
   const JobRecord& job = jobs_[current_];
   fixed_end_ = queue_.now();
   if (job.nominal > Duration::zero()) {
-    bus_.begin(BusAgent::kCompute, job.nominal, job.rate);
+    bus_.begin(BusAgent::kCompute, job.nominal, job.rate, job.on_cores);
     return std::nullopt;
   }
   return end_jobs();

@@ -80,6 +80,7 @@ FlashPathOptions flash_options(const SimulationParts& parts) {
 
 DecodeSimulation::DecodeSimulation(const SimulationParts& parts)
     : parts_(parts),
+      costs_(*parts.costs),
       shape_(parts.session->shape()),
       token_graph_(build_token_graph(*parts.model,
                                      graph_options(parts, parts.session->max_visit_experts()))),
@@ -88,6 +89,14 @@ DecodeSimulation::DecodeSimulation(const SimulationParts& parts)
       store_(*parts.device, flash_options(parts), shape_.layers * shape_.experts, queue_, bus_),
       forecast_(*parts.prefetcher, shape_),
       speculative_transfer_(shape_.layers * shape_.experts, kNoId) {
+  parts_.costs = &costs_;
+  watch_cores();
+  store_.set_clock(parts.execution.clock);
+  if (parts.execution.thermal != ThermalStart::kOff) {
+    const Device& device = *parts.device;
+    thermal_.emplace(*device.thermal, *device.cpu.clock_ghz, parts.execution.thermal);
+    follow_heat();
+  }
   std::size_t tasks = token_graph_.size();
   if (parts.schedule->prefill_tokens > 0) {
     prefill_graph_ = std::make_unique<CompiledGraph>(
@@ -107,6 +116,34 @@ DecodeSimulation::DecodeSimulation(const SimulationParts& parts)
   missed_.reserve(shape_.experts);
   tiers_counted_.resize(parts.device->tiers.size());
   tiers_of_pass_.resize(parts.device->tiers.size());
+}
+
+// Only where threads and lanes can be more than the cores: lanes that submit reads ahead of time
+// (asynchronously) hold no core.
+void DecodeSimulation::watch_cores() {
+  const std::size_t cores = parts_.device->cpu.core_count();
+  const ExecutionOptions& execution = parts_.execution;
+  const bool on_cpu = execution.dense_agent == kCpuAgent || execution.expert_agent == kCpuAgent;
+  const auto& flash = parts_.device->flash;
+  if (!on_cpu || !flash || flash->submission == Submission::kAsync) return;
+  if (!CoreUse::is_needed(cores, execution.threads, execution.lanes)) return;
+  cores_ = std::make_unique<CoreUse>(cores, execution.threads, bus_);
+  store_.set_core_use(*cores_);
+}
+
+void DecodeSimulation::follow_heat() {
+  costs_.set_clock(thermal_->clock());
+  store_.set_clock(thermal_->clock());
+  if (!parts_.device->flash) return;
+  store_.set_derate(thermal_->flash_is_hot() ? parts_.device->flash->hot_derate : 1.0);
+}
+
+// Time since the start of the run, prefill included: the device works all the while.
+void DecodeSimulation::heat_up() {
+  record_.clock_ghz = thermal_->clock_ghz();
+  record_.heat = thermal_->heat();
+  record_.flash_is_hot = thermal_->flash_is_hot();
+  if (thermal_->advance(queue_.now().time_since_epoch())) follow_heat();
 }
 
 void DecodeSimulation::run(std::size_t first, std::size_t end, RunObserver* observer, bool spans) {
@@ -174,6 +211,7 @@ void DecodeSimulation::report(const Pass& pass, TimePoint start) {
   const std::uint64_t arrived = store_.hop_counts(0).bytes;
   record_.dram_bytes = record_.compute_bytes + store_.dma_bytes(arrived - arrived_counted_);
   arrived_counted_ = arrived;
+  if (thermal_) heat_up();
   if (observer_ != nullptr) observer_->on_pass(record_);
 }
 
@@ -306,16 +344,25 @@ void DecodeSimulation::submit(std::uint32_t task, const ComputeCost& cost) {
   job.span.part = TimePart::kCompute;
   job.span.hidden_layer = what.hidden_layer;
   job.span.fixed = cost.fixed;
+  if (cost.agent != agent_) change_agent(job, cost);
+  job.on_cores = cost.agent == 0;
   job.nominal = cost.nominal;
   job.rate = cost.rate;
   job.cause = causes_[task];
   if (what.kind == TaskKind::kExpert || what.kind == TaskKind::kExpertDown) {
     // With halves apart, the end of each matters: its second half queues from then on.
-    job.merges = parts_.execution.overlap != Overlap::kProjection && cost.fixed == Duration::zero();
+    job.merges =
+        parts_.execution.overlap != Overlap::kProjection && job.span.fixed == Duration::zero();
+    record_.expert_bytes += cost.bytes;
     job.span.has_expert = true;
     job.span.expert =
         static_cast<std::uint32_t>(index(expert_of(slot_of(what)->key, shape_.experts)));
   }
+}
+
+void DecodeSimulation::change_agent(JobRecord& job, const ComputeCost& cost) {
+  job.span.fixed += costs_.change_of_agent(agent_, cost.agent);
+  agent_ = cost.agent;
 }
 
 void DecodeSimulation::submit_admission(std::uint32_t task, ExpertKey key, std::uint64_t bytes,

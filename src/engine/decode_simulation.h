@@ -2,16 +2,20 @@
 // one store (flash, and tiers of memory before it) and one memory bus. What the experts are, and
 // what the cache does, is the session's; this class only asks it and charges time.
 //
-// Left out: heat, several compute agents.
+// Heat and what follows from it change between passes only. Several agents may compute (CPU, NPU,
+// GPU), one after the other: the graph of a token is walked as one queue of jobs, so what two of
+// them could do at the same time is left out.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "cache/tiered_store.h"
 #include "engine/compute_agent.h"
+#include "engine/core_use.h"
 #include "engine/event_queue.h"
 #include "engine/expert_session.h"
 #include "engine/forecast.h"
@@ -23,6 +27,7 @@
 #include "engine/task_costs.h"
 #include "engine/token_schedule.h"
 #include "hardware/device.h"
+#include "hardware/thermal.h"
 #include "model/moe_model.h"
 #include "model/token_graph.h"
 #include "prefetch/prefetcher.h"
@@ -32,7 +37,7 @@ namespace moesim {
 struct SimulationParts {
   const MoeModel* model = nullptr;
   const Device* device = nullptr;
-  const TaskCosts* costs = nullptr;
+  const TaskCosts* costs = nullptr;  // at the clock that the run begins with, or any other
   ExecutionOptions execution;
   ExpertSession* session = nullptr;
   Prefetcher* prefetcher = nullptr;
@@ -89,11 +94,17 @@ class DecodeSimulation {
   void finish_job(std::uint32_t job);
   void finish_transfer(std::uint32_t transfer);
   void submit(std::uint32_t task, const ComputeCost& cost);
+  // The agent that computes from here on is another: they must synchronise.
+  void change_agent(JobRecord& job, const ComputeCost& cost);
   void submit_admission(std::uint32_t task, ExpertKey key, std::uint64_t bytes, bool speculative,
                         CauseRef cause);
   [[nodiscard]] ReadSizes reads_of(TaskKind kind, const Slot& slot) const;
   void start_fetch(std::uint32_t id, const Slot& slot);
   void plan_layers(const Pass& pass);
+  // The clock and the flash rate that follow from the heat.
+  void follow_heat();
+  void watch_cores();
+  void heat_up();
   void decide_experts(const Task& router);
   void begin_forecast(const Pass& pass);
   void predict(CauseRef cause);
@@ -112,6 +123,7 @@ class DecodeSimulation {
   [[nodiscard]] const Slot* slot_of(const Task& task) const;
 
   SimulationParts parts_;
+  TaskCosts costs_;  // parts_.costs refers to it: the clock changes within a run
   RoutingShape shape_;
   CompiledGraph token_graph_;
   std::unique_ptr<CompiledGraph> prefill_graph_;  // null where the schedule has no prefill
@@ -119,6 +131,9 @@ class DecodeSimulation {
   MemoryBus bus_;
   ComputeAgent compute_;
   StorePath store_;
+  std::unique_ptr<CoreUse> cores_;       // null where lanes cannot take cores from computing
+  std::optional<ThermalState> thermal_;  // none where heat is not simulated
+  std::uint8_t agent_ = 0;               // of the product submitted last
   RunObserver* observer_ = nullptr;
 
   // The pass under way.

@@ -27,6 +27,9 @@ void DecodeSimulation::predict(CauseRef cause) {
     const bool at_start = slots_.empty();
     job.span.hidden_layer = static_cast<std::uint16_t>(
         at_start ? 0 : parts_.model->moe_layers[index(layer_of(slots_[0].key, shape_.experts))]);
+    job.span.fixed = cost.fixed;
+    if (cost.agent != agent_) change_agent(job, cost);
+    job.on_cores = cost.agent == 0;
     job.nominal = cost.nominal;
     job.rate = cost.rate;
     job.cause = cause;

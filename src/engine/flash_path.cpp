@@ -84,6 +84,7 @@ void FlashPath::start_reads() {
     record.span.bytes = start->read.bytes;
     record.span.lane_start = queue_.now();
     lane_reads_[start->lane] = reads_.add(record);
+    if (cores_ != nullptr) cores_->begin();
     queue_.schedule(device_.host_delay(start->read.bytes),
                     HostDone{static_cast<std::uint32_t>(start->lane), options_.hop});
   }
@@ -91,6 +92,7 @@ void FlashPath::start_reads() {
 
 void FlashPath::host_done(std::uint32_t lane) {
   reads_[lane_reads_[lane]].span.host_end = queue_.now();
+  if (cores_ != nullptr) cores_->end();
   if (const auto served = device_.host_done(lane)) begin_service(*served);
 }
 
@@ -127,6 +129,7 @@ std::optional<std::uint32_t> FlashPath::service_done() {
   counts_.lane += record.span.service_end - record.span.lane_start;
   if (end.next) begin_service(*end.next);
   if (!device_.bounces()) return arrived(end.lane);
+  if (cores_ != nullptr) cores_->begin();
   queue_.schedule(device_.copy_time(record.span.bytes),
                   CopyDone{static_cast<std::uint32_t>(end.lane), options_.hop});
   return std::nullopt;
@@ -134,6 +137,7 @@ std::optional<std::uint32_t> FlashPath::service_done() {
 
 std::optional<std::uint32_t> FlashPath::copy_done(std::uint32_t lane) {
   device_.copy_done(lane);
+  if (cores_ != nullptr) cores_->end();
   return arrived(lane);
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/rng.h"
+#include "engine/core_use.h"
 #include "engine/event_queue.h"
 #include "engine/memory_bus.h"
 #include "engine/records.h"
@@ -89,6 +90,8 @@ class FlashPath {
   // DRAM bytes that reading `bytes` from flash moves.
   [[nodiscard]] std::uint64_t dma_bytes(std::uint64_t bytes) const;
   void set_observer(RunObserver* observer) { observer_ = observer; }
+  // Lanes tell it when they need a core; null for nobody.
+  void set_core_use(CoreUse* cores) { cores_ = cores; }
 
  private:
   void begin_service(std::size_t lane);
@@ -101,6 +104,7 @@ class FlashPath {
   MemoryBus& bus_;
   Rng noise_;
   RunObserver* observer_ = nullptr;
+  CoreUse* cores_ = nullptr;
   std::vector<Transfer> transfers_;
   std::vector<std::uint32_t> free_transfers_;  // places in transfers_
   RecordRing<ReadRecord> reads_;

@@ -1,5 +1,7 @@
 #include "engine/memory_bus.h"
 
+#include <algorithm>
+
 #include "hardware/max_min.h"
 
 namespace moesim {
@@ -21,11 +23,28 @@ Duration progress(Duration elapsed, std::uint64_t cap, std::uint64_t rate) {
 
 }  // namespace
 
-void MemoryBus::begin(BusAgent agent, Duration nominal, BytesPerSecond cap) {
+// At least one byte a second, so that a flow always ends.
+std::uint64_t MemoryBus::limited(std::uint64_t cap) const {
+  if (cores_.left == cores_.of) return cap;
+  const Wide limit = Wide{cap} * cores_.left / cores_.of;
+  return std::max(static_cast<std::uint64_t>(limit), std::uint64_t{1});
+}
+
+void MemoryBus::slow_cores(CoreShare share) {
+  cores_ = share;
+  Flow& compute = flows_[static_cast<std::size_t>(BusAgent::kCompute)];
+  if (!compute.active || !compute.on_cores) return;
+  compute.limit = limited(compute.cap);
+  this->share();
+}
+
+void MemoryBus::begin(BusAgent agent, Duration nominal, BytesPerSecond cap, bool on_cores) {
   Flow& flow = flows_[static_cast<std::size_t>(agent)];
   flow.active = true;
   flow.left = nominal;
   flow.cap = to_integer(cap);
+  flow.on_cores = on_cores && agent == BusAgent::kCompute;
+  flow.limit = flow.on_cores ? limited(flow.cap) : flow.cap;
   flow.rate = 0;
   flow.since = queue_.now();
   share();
@@ -42,11 +61,11 @@ bool MemoryBus::finish(const BusDone& event) {
 void MemoryBus::share() {
   const Flow& a = flows_[0];
   const Flow& b = flows_[1];
-  if (!b.active && a.cap <= to_integer(total_)) {  // the usual case: compute alone
-    if (a.active) set_rate(BusAgent::kCompute, a.cap);
+  if (!b.active && a.limit <= to_integer(total_)) {  // the usual case: compute alone
+    if (a.active) set_rate(BusAgent::kCompute, a.limit);
     return;
   }
-  const std::array<std::uint64_t, 2> caps{a.active ? a.cap : 0, b.active ? b.cap : 0};
+  const std::array<std::uint64_t, 2> caps{a.active ? a.limit : 0, b.active ? b.limit : 0};
   std::array<std::uint64_t, 2> rates = caps;
   if (caps[0] + caps[1] > to_integer(total_)) max_min_rates(total_, caps, rates);
   if (a.active) set_rate(BusAgent::kCompute, rates[0]);

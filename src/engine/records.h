@@ -49,8 +49,9 @@ inline constexpr std::uint32_t kNoId = std::numeric_limits<std::uint32_t>::max()
 struct JobRecord {
   std::uint32_t task = kNoId;  // of the graph; kNoId for work that no task waits for
   PathPart path_part{};
-  bool merges = false;  // may run as one flow with the like of it
-  JobSpan span;         // start and end are set as they happen
+  bool merges = false;   // may run as one flow with the like of it
+  bool on_cores = true;  // of the CPU, not of another agent
+  JobSpan span;          // start and end are set as they happen
   Duration nominal{};
   BytesPerSecond rate{};
   TimePoint ready{};

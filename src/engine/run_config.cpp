@@ -7,6 +7,7 @@
 #include "cache/eviction/eviction_policy.h"
 #include "config/builtin.h"
 #include "core/files.h"
+#include "engine/compute_options.h"
 #include "hardware/page_faults.h"
 #include "prefetch/prefetcher.h"
 #include "routing/routing_policy.h"
@@ -308,7 +309,8 @@ class ConfigReader {
     std::string layout = "slices";
     std::string scheduler = "none";
     std::string read_path = "direct";
-    if (auto section = root_.optional_object("execution")) {
+    const std::optional<Section> given = root_.optional_object("execution");
+    if (auto section = given) {
       overlap = section->choice_or("overlap", overlap, {"none", "expert", "projection"});
       layout = section->choice_or("expert_layout", layout, {"slices", "fused", "contiguous"});
       execution.lanes = section->integer_or("lanes", execution.lanes, 1, 1024);
@@ -350,6 +352,7 @@ class ConfigReader {
                               {"batch", batch.size},
                               {"scheduler", scheduler},
                               {"read_path", read_path}};
+    read_compute_options(given, root_, device, execution, resolved_["execution"]);
     resolved_["execution"]["bounce"] = execution.bounce ? Json(*execution.bounce) : Json(nullptr);
     return execution;
   }

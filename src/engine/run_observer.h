@@ -99,6 +99,11 @@ struct PassRecord {
   std::span<const TierCounts> tiers;  // of this pass, nearest first; empty where there are none
   std::uint64_t experts = 0;          // distinct ones that ran, all layers
   PageMoves pages;                    // of this pass; zeros where memory suffices
+  std::uint64_t expert_bytes = 0;     // of compute_bytes, those of routed experts
+  // At the beginning of the pass; as a run without heat leaves them where that is not simulated.
+  double clock_ghz = 0;
+  double heat = 0;
+  bool flash_is_hot = false;
 };
 
 // A job of the compute agent.

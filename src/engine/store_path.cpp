@@ -163,6 +163,10 @@ bool StorePath::idle() const {
   return std::all_of(hops_.begin(), hops_.end(), [](const FlashPath& hop) { return hop.idle(); });
 }
 
+void StorePath::set_core_use(CoreUse& cores) {
+  if (!hops_.back().is_link()) hops_.back().set_core_use(&cores);
+}
+
 void StorePath::set_observer(RunObserver* observer) {
   for (FlashPath& hop : hops_) hop.set_observer(observer);
 }

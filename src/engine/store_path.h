@@ -67,6 +67,8 @@ class StorePath {
     return hops_[0].dma_bytes(bytes);
   }
   void set_observer(RunObserver* observer);
+  // Lanes of the flash device tell it when they need a core. REQUIRES: it outlives this.
+  void set_core_use(CoreUse& cores);
 
  private:
   // A transfer over several hops, by the id that it has on the last of them.

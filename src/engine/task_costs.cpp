@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "core/errors.h"
 
@@ -25,9 +26,14 @@ TaskCosts::TaskCosts(const MoeModel& model, const Device& device, const WeightBi
       layout_(execution.layout),
       mapped_reads_(execution.read_path == ReadPath::kMmap ? std::min(execution.threads, kMostReads)
                                                            : 0),
-      layer_overhead_(from_us(device.cpu.layer_overhead_us)),
+      layer_overhead_us_(device.cpu.layer_overhead_us),
       page_bytes_(device.memory.page_kib * 1024.0),
-      admit_us_per_page_(device.memory.admit_us_per_page) {
+      nominal_admit_us_(device.memory.admit_us_per_page) {
+  agents_.reserve(device.agents.size() + 1);
+  agents_.emplace_back();
+  for (const auto& [name, agent] : device.agents) {
+    agents_.push_back({from_us(agent.launch_us), from_us(agent.sync_us)});
+  }
   for (std::size_t layer = 0; layer < model.num_hidden_layers; ++layer) {
     layers_.push_back({bytes_of(model.active_mixer_params(layer), bits.dense),
                        bytes_of(model.kv_values_per_token(layer), bits.kv),
@@ -35,40 +41,82 @@ TaskCosts::TaskCosts(const MoeModel& model, const Device& device, const WeightBi
   }
   sized_rates_.reserve(formats.size());
   for (const ExpertFormat& format : formats) {
-    sized_rates_.push_back({format.expert_bytes, rates_for(format.bits, "", device, execution)});
+    sized_rates_.push_back({format.expert_bytes,
+                            rates_for(format.bits, "", device, execution, execution.expert_agent)});
   }
-  if (formats.empty())
-    expert_rates_ = rates_for(bits.expert, bits.expert_format, device, execution);
-  dense_rates_ = rates_for(bits.dense, bits.dense_format, device, execution);
+  if (formats.empty()) {
+    expert_rates_ =
+        rates_for(bits.expert, bits.expert_format, device, execution, execution.expert_agent);
+  }
+  expert_agent_ = formats.empty() ? expert_rates_.agent : sized_rates_.front().rates.agent;
+  dense_rates_ = rates_for(bits.dense, bits.dense_format, device, execution, execution.dense_agent);
+  set_clock(execution.clock);
+}
+
+void TaskCosts::set_clock(Rates& rates, double relative) {
+  if (rates.kernel_gbps == 0) return;
+  const double clock = rates.agent == 0 ? relative : 1.0;
+  rates.kernel = std::max<std::uint64_t>(to_integer(to_rate(rates.kernel_gbps * clock)), 1);
+}
+
+void TaskCosts::set_clock(double relative) {
+  layer_overhead_ = from_us(layer_overhead_us_ / relative);
+  admit_us_per_page_ = nominal_admit_us_ / relative;
+  set_clock(dense_rates_, relative);
+  set_clock(expert_rates_, relative);
+  for (SizedRates& sized : sized_rates_) set_clock(sized.rates, relative);
+  known_experts_ = {};
   router_ = cost(router_bytes_, dense_rates_, 1);
   shared_ = cost(shared_bytes_, dense_rates_, 1);
   dense_ffn_ = cost(dense_ffn_bytes_, dense_rates_, 1);
   head_ = cost(head_bytes_, dense_rates_, 1);
 }
 
+void TaskCosts::note_format_without_rate(const std::string& name) {
+  if (std::find(no_rate_.begin(), no_rate_.end(), name) == no_rate_.end()) no_rate_.push_back(name);
+}
+
+TaskCosts::Rates TaskCosts::agent_rates(const std::string& format, const Device& device,
+                                        const std::string& name) {
+  const auto found = device.agents.find(name);
+  if (found == device.agents.end()) throw InvariantError("an agent that the device does not have");
+  const AgentSpec& agent = found->second;
+  Rates rates;
+  rates.dram = to_rate(std::min(device.dram.total_gbps, agent.dram_gbps));
+  rates.agent = static_cast<std::uint8_t>(std::distance(device.agents.begin(), found) + 1);
+  rates.launch = agents_[rates.agent].launch;
+  const auto known = agent.kernel_gbps.find(format);
+  if (known != agent.kernel_gbps.end()) {
+    rates.kernel_gbps = known->second;
+  } else {
+    note_format_without_rate(format + " on the " + name);
+  }
+  return rates;
+}
+
 TaskCosts::Rates TaskCosts::rates_for(double bits, std::string format, const Device& device,
-                                      const ExecutionOptions& execution) {
+                                      const ExecutionOptions& execution, const std::string& agent) {
   if (format.empty()) format = weight_format(bits);
+  if (agent != kCpuAgent) return agent_rates(format, device, agent);
   const auto threads = static_cast<double>(execution.threads);
   double dram = std::min(device.dram.total_gbps, device.dram.cpu_gbps);
   if (device.dram.cpu_core_gbps > 0) dram = std::min(dram, threads * device.dram.cpu_core_gbps);
-  Rates rates{to_rate(dram), 0};
+  Rates rates;
+  rates.dram = to_rate(dram);
   const auto known = device.cpu.kernel_gbps.find(format);
   if (known != device.cpu.kernel_gbps.end()) {
-    // Measured at the device's own thread count, which is its optimum: fewer threads are slower in
-    // proportion, more bring nothing (hardware reference, section 3.1).
-    const double share = std::min(1.0, threads / static_cast<double>(device.cpu.threads));
-    rates.kernel = to_integer(to_rate(known->second * share));
-  } else if (std::find(no_rate_.begin(), no_rate_.end(), format) == no_rate_.end()) {
-    no_rate_.push_back(format);
+    rates.kernel_gbps = known->second * device.cpu.thread_share(execution.threads);
+  } else {
+    note_format_without_rate(format);
   }
   return rates;
 }
 
 // Weights stream from DRAM once for all tokens of a pass; the kernel multiplies them once a token.
 ComputeCost TaskCosts::cost(std::uint64_t bytes, const Rates& rates, std::uint32_t tokens) {
-  ComputeCost result{Duration::zero(), Duration::zero(), rates.dram, bytes};
+  ComputeCost result{Duration::zero(), Duration::zero(), rates.dram, bytes, rates.agent};
   if (bytes == 0) return result;
+  result.fixed = rates.launch;
   if (rates.kernel > 0 && rates.kernel / tokens < to_integer(rates.dram)) {
     result.rate = static_cast<BytesPerSecond>(std::max<std::uint64_t>(rates.kernel / tokens, 1));
   }
@@ -89,7 +137,7 @@ ComputeCost TaskCosts::task(const Task& task, std::uint32_t position, std::uint3
       const LayerBytes& layer = layers_[task.hidden_layer];
       const std::uint64_t bytes = layer.mixer + kv_read_bytes(layer, position, tokens);
       ComputeCost result = cost(bytes, dense_rates_, tokens);
-      result.fixed = layer_overhead_;
+      result.fixed += layer_overhead_;
       return result;
     }
     case TaskKind::kDenseFfn:

@@ -2,6 +2,7 @@
 // flash. Closed under the model, the weight formats, the device and the thread count.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <optional>
@@ -12,6 +13,7 @@
 #include "core/units.h"
 #include "engine/token_schedule.h"
 #include "hardware/device.h"
+#include "hardware/thermal.h"
 #include "model/moe_model.h"
 #include "model/token_graph.h"
 
@@ -50,18 +52,24 @@ struct ExecutionOptions {
   std::size_t threads = 1;
   ExpertLayout layout = ExpertLayout::kSlices;
   bool service_noise = false;  // log-normal flash service times, spread as the device file says
+  double clock = 1;            // the CPU's, over that of the device file
+  ThermalStart thermal = ThermalStart::kOff;  // on: heat decides on the clock instead
+  std::string dense_agent = kCpuAgent;        // attention, dense and shared blocks, routers, head
+  std::string expert_agent = kCpuAgent;       // routed experts
   // Whether reads of flash land in a bounce buffer and are copied from there. Unset: the device has
   // no rate for the copy, and its dma_factor alone says what DRAM sees of reads.
   std::optional<bool> bounce;
   ReadPath read_path = ReadPath::kDirect;
 };
 
-// `nominal`: time of the bytes at `rate`, when nobody else uses DRAM.
+// `nominal`: time of the bytes at `rate`, when nobody else uses DRAM. `agent`: 0 is the CPU, then
+// those of the device by name.
 struct ComputeCost {
   Duration fixed{};
   Duration nominal{};
   BytesPerSecond rate{};
   std::uint64_t bytes = 0;
+  std::uint8_t agent = 0;
 };
 
 // The reads of one fetch task: up to three, of an expert in two parts up to six, of a memory map
@@ -78,6 +86,10 @@ class TaskCosts {
   TaskCosts(const MoeModel& model, const Device& device, const WeightBits& bits,
             const ExecutionOptions& execution, std::span<const ExpertFormat> formats = {});
 
+  // From now on the CPU runs at this clock, over that of the device file: its kernel rates, the
+  // overhead of a layer and admission follow, DRAM and other agents do not. REQUIRES: > 0.
+  void set_clock(double relative);
+
   // Tasks without an expert. `position`: tokens before the first of the pass; `tokens`: tokens of
   // the pass. Fixed cost: the device's overhead per layer, once per layer, with its attention.
   [[nodiscard]] ComputeCost task(const Task& task, std::uint32_t position,
@@ -93,6 +105,10 @@ class TaskCosts {
   [[nodiscard]] ComputeCost predictor(std::uint64_t bytes) const;
   // Committing the pages of an expert.
   [[nodiscard]] Duration admission(std::uint64_t expert_bytes) const;
+  // What it takes when work changes between two agents: the longer of their synchronisations.
+  [[nodiscard]] Duration change_of_agent(std::uint8_t from, std::uint8_t to) const {
+    return from == to ? Duration::zero() : std::max(agents_[from].sync, agents_[to].sync);
+  }
   // The reads of kFetch or kFetchDown.
   [[nodiscard]] ReadSizes reads(TaskKind kind, std::uint64_t expert_bytes) const;
   // All reads of an expert, for speculation.
@@ -104,14 +120,26 @@ class TaskCosts {
   [[nodiscard]] std::uint64_t kv_bytes(std::uint64_t tokens) const;
   // What batch_task() copies before a pass, over all layers, reads and writes.
   [[nodiscard]] std::uint64_t kv_copy_bytes(std::span<const PassToken> tokens) const;
+  // Agents other than the CPU that work is given to, by number (1 is the first).
+  [[nodiscard]] std::uint8_t dense_agent() const { return dense_rates_.agent; }
+  [[nodiscard]] std::uint8_t expert_agent() const { return expert_agent_; }
   // Weight formats that the device has no kernel rate for: bound by DRAM alone.
   [[nodiscard]] const std::vector<std::string>& formats_without_rate() const { return no_rate_; }
 
  private:
-  // Rates of one weight format: what DRAM gives the cores, and what the kernel does (0: unknown).
+  // Rates of one weight format on one agent: what DRAM gives it, and what the kernel does at the
+  // clock in force (0: unknown) and at that of the device file.
   struct Rates {
     BytesPerSecond dram{};
     std::uint64_t kernel = 0;
+    double kernel_gbps = 0;
+    std::uint8_t agent = 0;
+    Duration launch{};
+  };
+  // What any operator on it costs. The CPU comes first and costs nothing.
+  struct AgentCosts {
+    Duration launch{};
+    Duration sync{};
   };
   struct LayerBytes {
     std::uint64_t mixer = 0;
@@ -121,7 +149,10 @@ class TaskCosts {
 
   // `format` "": the one of `bits`.
   Rates rates_for(double bits, std::string format, const Device& device,
-                  const ExecutionOptions& execution);
+                  const ExecutionOptions& execution, const std::string& agent);
+  Rates agent_rates(const std::string& format, const Device& device, const std::string& name);
+  void note_format_without_rate(const std::string& name);
+  static void set_clock(Rates& rates, double relative);
   [[nodiscard]] static ComputeCost cost(std::uint64_t bytes, const Rates& rates,
                                         std::uint32_t tokens);
   [[nodiscard]] std::uint64_t kv_read_bytes(const LayerBytes& layer, std::uint32_t position,
@@ -143,9 +174,13 @@ class TaskCosts {
   Overlap overlap_;
   ExpertLayout layout_;
   std::size_t mapped_reads_ = 0;  // of an expert through a memory map; 0: read directly
+  double layer_overhead_us_ = 0;  // at the clock of the device file, as the next but one
   Duration layer_overhead_{};
   double page_bytes_ = 4096;
+  double nominal_admit_us_ = 0;
   double admit_us_per_page_ = 0;
+  std::vector<AgentCosts> agents_;  // by number
+  std::uint8_t expert_agent_ = 0;
   Rates dense_rates_;
   Rates expert_rates_;
   struct SizedRates {

@@ -11,6 +11,8 @@
 
 #include "config/section.h"
 #include "core/units.h"
+#include "hardware/compute_spec.h"
+#include "hardware/thermal.h"
 #include "hardware/tier.h"
 
 namespace moesim {
@@ -27,6 +29,7 @@ struct FlashSpec {
   std::size_t qd_limit = 32;  // reads outstanding at once
   std::size_t lanes = 1;      // lanes that an engine uses unless the configuration says otherwise
   double noise_sigma = 0;     // log-normal spread of the service time; used where noise is on
+  double hot_derate = 1;      // of bw_gbps, while the flash is hot
   double bounce_gbps = 0;     // copy out of a bounce buffer after the read, per lane; 0 = none
   Submission submission = Submission::kThreads;
   double max_cmd_kib = 0;          // a longer read is several commands; 0 = never
@@ -45,12 +48,6 @@ struct DramSpec {
   double cpu_gbps = 0;       // the CPU cores together
   double cpu_core_gbps = 0;  // one core
   double dma_factor = 1;     // DRAM bytes moved per byte read: 3 bounced; 1 where it is not
-};
-
-struct CpuSpec {
-  std::size_t threads = 1;                    // threads that the kernel rates were measured with
-  double layer_overhead_us = 0;               // per layer: barriers, norms, small operators
-  std::map<std::string, double> kernel_gbps;  // weight bytes per second by format: f16, q8, q4, ...
 };
 
 struct MemorySpec {
@@ -80,6 +77,8 @@ struct Device {
   CpuSpec cpu;
   MemorySpec memory;
   std::optional<EnergySpec> energy;
+  std::map<std::string, AgentSpec> agents;  // beside the CPU, by name
+  std::optional<ThermalSpec> thermal;
   // Rows of measurements (sim validate --targets) that values of this file were fitted to.
   std::vector<std::string> fitted_rows;
   Json provenance;  // {JSON pointer: {"tag", "source", and "spread" where it is stated}}
@@ -90,11 +89,8 @@ struct Device {
 
 // Throws UserError with file and pointer; also for a number without provenance, a provenance entry
 // that points at nothing and an unknown tag. Keys of the format that this version does not
-// simulate (thermal, clocks, small-read curve) are checked for their type and range all the same.
+// simulate (small-read curve) are checked for their type and range all the same.
 Device read_device(Section section);
-
-// A name that kernel rates and weight formats may have: f16, f32, or q and the whole bits, 1 to 15.
-bool is_weight_format(const std::string& name);
 
 // The weight format that `bits` per weight is stored in, as device files name it: 16 -> "f16",
 // 8 to 9 -> "q8", 4 to 5 -> "q4", and so on ("q" and the whole bits).

@@ -1,8 +1,6 @@
 // Reads a device file: types, ranges, defaults, provenance. docs/devices.md is its reference.
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "hardware/device.h"
 #include "hardware/provenance.h"
 
@@ -55,7 +53,7 @@ FlashSpec read_flash(Section section) {
   }
   check_number(section, "max_cmd_kib", kPositive);
   check_number(section, "cycles_per_cmd", kNonNegative);
-  check_number(section, "hot_derate", {0.0, 1.0, true});
+  flash.hot_derate = section.number_or("hot_derate", flash.hot_derate, {0.0, 1.0, true});
   if (section.has("mmap_fault_us")) {
     flash.mmap_fault_us = section.number("mmap_fault_us", kMicroseconds);
   }
@@ -72,23 +70,6 @@ DramSpec read_dram(Section section) {
   dram.cpu_core_gbps = section.number_or("cpu_core_gbps", dram.cpu_gbps, kRate);
   dram.dma_factor = section.number_or("dma_factor", dram.dma_factor, {0.0, 100.0});
   return dram;
-}
-
-CpuSpec read_cpu(Section section) {
-  const std::string suffix = "_kernel_gbps";
-  CpuSpec cpu;
-  cpu.threads = section.integer("threads", 1, kMostLanes);
-  cpu.layer_overhead_us =
-      section.number_or("layer_overhead_us", cpu.layer_overhead_us, kMicroseconds);
-  check_number(section, "clock_ghz", kPositive);
-  for (const char* format : {"f16", "q8", "q4"}) section.know(format + suffix);
-  for (const auto& item : section.json().items()) {
-    const std::string& key = item.key();
-    if (!key.ends_with(suffix)) continue;
-    const std::string format = key.substr(0, key.size() - suffix.size());
-    if (is_weight_format(format)) cpu.kernel_gbps[format] = section.number(key, kRate);
-  }
-  return cpu;
 }
 
 MemorySpec read_memory(Section section) {
@@ -143,11 +124,6 @@ std::vector<std::string> read_names(Section& section, const std::string& key) {
   return names.get<std::vector<std::string>>();
 }
 
-void check_thermal(Section section) {
-  section.number("tau_s", kPositive);
-  section.numbers("caps_ghz", kPositive);
-}
-
 }  // namespace
 
 Device read_device(Section section) {
@@ -163,7 +139,10 @@ Device read_device(Section section) {
   if (const auto energy = section.optional_object("energy")) {
     device.energy = read_energy(*energy, device.flash.has_value());
   }
-  if (const auto thermal = section.optional_object("thermal")) check_thermal(*thermal);
+  device.agents = read_agents(section);
+  if (const auto thermal = section.optional_object("thermal")) {
+    device.thermal = read_thermal(*thermal);
+  }
   device.fitted_rows = read_names(section, "fitted_rows");
   // A misspelt key is named as such before its number is found to lack an entry.
   section.raw("provenance");
