@@ -22,6 +22,9 @@ struct Listed {
   std::string source;
   Json neutral;  // null where there is no such setting
   std::vector<Parameter> parameters;
+  // Of devices: how many numbers carry each tag, and the numbers that matter most with theirs.
+  Json tags;  // null of others
+  Json values;
 };
 
 // k of the example that neutral settings are shown at, and another one that tells what is k.
@@ -78,15 +81,51 @@ std::vector<Listed> models() {
   return result;
 }
 
+// The numbers that decide a run most: [{key, value, tag, source}].
+Json key_values(const Device& device, const Json& file) {
+  Json values = Json::array();
+  const auto add = [&](const std::string& pointer) {
+    if (!device.provenance.contains(pointer)) return;
+    const Json& from = device.provenance.at(pointer);
+    values.push_back({{"key", pointer.substr(1)},
+                      {"value", file.at(Json::json_pointer(pointer))},
+                      {"tag", from.at("tag")},
+                      {"source", from.at("source")}});
+  };
+  for (const char* pointer : {"/flash/bw_gbps", "/flash/host_delay_us", "/flash/bounce_gbps",
+                              "/dram/total_gbps", "/dram/cpu_gbps"}) {
+    add(pointer);
+  }
+  for (const auto& [format, rate] : device.cpu.kernel_gbps) {
+    add("/cpu/" + format + "_kernel_gbps");
+  }
+  add("/memory/app_budget_mib");
+  return values;
+}
+
+// "flash/bw_gbps 2.406 (derived), dram/total_gbps 61.9 (measured)".
+std::string values_text(const Json& values) {
+  std::string text;
+  for (const Json& value : values) {
+    text +=
+        fmt::format("{}{} {} ({})", text.empty() ? "" : ", ", value.at("key").get<std::string>(),
+                    value.at("value").dump(), value.at("tag").get<std::string>());
+  }
+  return text;
+}
+
 std::vector<Listed> devices() {
   std::vector<Listed> result;
   for (const std::string& name : builtin_names("devices")) {
-    const Device device = read_device(open_named(name, "devices"));
+    const Section file = open_named(name, "devices");
+    const Device device = read_device(file);
     std::string tags;
     for (const auto& [tag, count] : device.count_tags()) {
       if (count > 0) tags += fmt::format("{}{} {}", tags.empty() ? "" : ", ", count, tag);
     }
     result.push_back({name, fmt::format("{} ({})", device.description, tags), "", nullptr, {}});
+    result.back().tags = device.count_tags();
+    result.back().values = key_values(device, file.json());
   }
   return result;
 }
@@ -116,6 +155,9 @@ void print_text(const std::vector<Listed>& things) {
       std::cout << fmt::format("    {:<22} {}\n", "neutral setting",
                                thing.neutral.at("text").get<std::string>());
     }
+    if (!thing.values.is_null()) {
+      std::cout << fmt::format("    {:<18} {}\n", "key values", values_text(thing.values));
+    }
     for (const Parameter& parameter : thing.parameters) {
       std::cout << fmt::format("    {:<22} {}\n", parameter.name, parameter.text);
       std::cout << fmt::format("    {:<22} {}\n", "", value_text(parameter));
@@ -144,6 +186,10 @@ void print_json(const std::vector<Listed>& things) {
     if (!thing.source.empty()) {
       json["source"] = thing.source;
       json["neutral"] = thing.neutral;
+    }
+    if (!thing.tags.is_null()) {
+      json["tags"] = thing.tags;
+      json["key_values"] = thing.values;
     }
     json["parameters"] = parameters_json(thing.parameters);
     result.push_back(std::move(json));

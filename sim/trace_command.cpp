@@ -232,6 +232,8 @@ void add_synth_command(CLI::App& trace) {
   add("--persistence", made.persistence,
       "drift: correlation of the slow part from one token to the next, in [0, 1)");
   add("--noise", made.noise, "drift: spread of the part new with every token, in logits");
+  add("--burst", made.burst,
+      "drift: how much that spread differs from token to token, in [0, 3]; 0 = not");
   add("--segment-tokens", made.segment_tokens, "segments: tokens of a segment");
   command.callback([options] { synthesize(*options); });
 }

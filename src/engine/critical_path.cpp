@@ -41,12 +41,18 @@ class PathWalk {
   CauseRef through_read(const CauseRef& ref) {
     const ReadRecord& read = store_.read(ref);
     const bool over_link = read.span.over_link;
+    // A read that waited for this one to be submitted saw no more of it.
+    if (at_ <= read.span.host_end) return through_host(read, ref);
     charge(PathPart::kFlashHost, read.span.service_end);
     charge(over_link ? PathPart::kLink : PathPart::kFlashDevice, read.span.service_start);
     if (read.span.service_start > read.span.host_end) {
       return {CauseRef::Kind::kRead, read.previous_on_device, ref.hop};
     }
-    charge(over_link ? PathPart::kLink : PathPart::kFlashHost, read.span.lane_start);
+    return through_host(read, ref);
+  }
+
+  CauseRef through_host(const ReadRecord& read, const CauseRef& ref) {
+    charge(read.span.over_link ? PathPart::kLink : PathPart::kFlashHost, read.span.lane_start);
     if (read.span.lane_start > read.enqueued) {
       return {CauseRef::Kind::kRead, read.previous_on_lane, ref.hop};
     }

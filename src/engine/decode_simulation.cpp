@@ -73,6 +73,10 @@ FlashPathOptions flash_options(const SimulationParts& parts) {
   FlashPathOptions options{parts.execution.lanes, record_capacity(parts),
                            parts.session->shape().experts, sigma, parts.seed};
   options.bounce = parts.execution.bounce;
+  const std::size_t keys = parts.session->shape().layers * parts.session->shape().experts;
+  for (std::size_t key = 0; key < keys; ++key) {
+    options.range_bytes += parts.session->expert_bytes(static_cast<ExpertKey>(key));
+  }
   return options;
 }
 

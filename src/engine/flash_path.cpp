@@ -7,7 +7,7 @@ namespace moesim {
 
 FlashPath::FlashPath(const FlashSpec& flash, double dma_factor, const FlashPathOptions& options,
                      EventQueue<SimEvent>& queue, MemoryBus& bus)
-    : device_(flash, options.lanes),
+    : device_(flash, options.lanes, options.range_bytes),
       dma_factor_(dma_factor),
       options_(options),
       queue_(queue),
@@ -74,7 +74,7 @@ void FlashPath::start_reads() {
     record.transfer = start->read.tag;
     record.enqueued = transfer.enqueued;
     record.cause = transfer.cause;
-    record.previous_on_lane = last_on_lane_[start->lane];
+    record.previous_on_lane = before(start->lane);
     record.span.lane = start->lane;
     record.span.layer = layer_of(transfer.key, options_.experts);
     record.span.expert = expert_of(transfer.key, options_.experts);
@@ -90,10 +90,22 @@ void FlashPath::start_reads() {
   }
 }
 
+// The read whose end let one on this lane begin: the one before it there, or the one whose
+// submission ended just now.
+std::uint32_t FlashPath::before(std::size_t lane) const {
+  const bool submitted =
+      last_submitted_ != kNoId && reads_[last_submitted_].span.host_end == queue_.now();
+  return submitted ? last_submitted_ : last_on_lane_[lane];
+}
+
 void FlashPath::host_done(std::uint32_t lane) {
-  reads_[lane_reads_[lane]].span.host_end = queue_.now();
+  const std::uint32_t id = lane_reads_[lane];
+  reads_[id].span.host_end = queue_.now();
   if (cores_ != nullptr) cores_->end();
   if (const auto served = device_.host_done(lane)) begin_service(*served);
+  if (!device_.submits_in_turn()) return;
+  last_submitted_ = id;
+  start_reads();
 }
 
 // DMA is charged evenly over the whole service, command time included: what DRAM sees is the mean

@@ -41,9 +41,10 @@ struct FlashPathOptions {
   double noise_sigma = 0;      // 0: deterministic service
   std::uint64_t seed = 1;
   bool is_link = false;
-  std::uint64_t page_bytes = 1;  // reads are whole pages: what is beyond the bytes is padding
-  std::uint8_t hop = 0;          // 0 ends in the memory that computes: only its DMA is on the bus
-  std::optional<bool> bounce{};  // see ExecutionOptions
+  std::uint64_t page_bytes = 1;   // reads are whole pages: what is beyond the bytes is padding
+  std::uint8_t hop = 0;           // 0 ends in the memory that computes: only its DMA is on the bus
+  std::optional<bool> bounce{};   // see ExecutionOptions
+  std::uint64_t range_bytes = 0;  // that the reads are spread over: all routed experts
 };
 
 class FlashPath {
@@ -96,6 +97,7 @@ class FlashPath {
  private:
   void begin_service(std::size_t lane);
   std::optional<std::uint32_t> arrived(std::size_t lane);
+  [[nodiscard]] std::uint32_t before(std::size_t lane) const;
 
   FlashDevice device_;
   double dma_factor_;
@@ -111,6 +113,7 @@ class FlashPath {
   std::vector<std::uint32_t> lane_reads_;    // [lanes], id of the read that the lane holds
   std::vector<std::uint32_t> last_on_lane_;  // [lanes], id of the read before it
   std::uint32_t last_on_device_ = kNoId;
+  std::uint32_t last_submitted_ = kNoId;  // where reads are submitted in turn
   FlashCounts counts_;
 };
 

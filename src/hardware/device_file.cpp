@@ -17,27 +17,62 @@ void check_number(Section& section, const std::string& key, const NumberRange& r
   section.number_or(key, 0.0, range);
 }
 
-// [[KiB, GB/s], ...] with rising sizes.
-void check_small_read_curve(Section& flash) {
-  const std::string key = "small_read_curve_kib_gbps";
-  flash.know(key);
-  if (!flash.has(key)) return;
-  const Json& curve = flash.raw(key);
-  bool right = curve.is_array() && !curve.empty();
+using Points = std::vector<std::pair<double, double>>;
+
+// An array of pairs, the first numbers above 0 and rising, the second in `range`; `expected` says
+// so. Empty where the key is absent.
+Points read_points(Section& section, const std::string& key, const NumberRange& range,
+                   const std::string& expected) {
+  section.accept(key);
+  Points points;
+  if (!section.has(key)) return points;
+  const Json& list = section.raw(key);
+  bool right = list.is_array() && !list.empty();
   double last = 0;
-  for (std::size_t i = 0; right && i < curve.size(); ++i) {
-    const Json& point = curve[i];
+  points.reserve(list.size());
+  for (std::size_t i = 0; right && i < list.size(); ++i) {
+    const Json& point = list[i];
     right = point.is_array() && point.size() == 2 && point[0].is_number() && point[1].is_number() &&
-            point[0].get<double>() > last && kRate.contains(point[1].get<double>());
-    if (right) last = point[0].get<double>();
+            point[0].get<double>() > last && range.contains(point[1].get<double>());
+    if (!right) break;
+    last = point[0].get<double>();
+    points.emplace_back(last, point[1].get<double>());
   }
-  if (!right) {
-    throw flash.error(
-        key, "expected [[KiB, GB/s], ...] with rising sizes and rates > 0, got " + curve.dump());
+  if (!right) throw section.error(key, "expected " + expected + ", got " + list.dump());
+  return points;
+}
+
+void read_small_reads(Section& section, FlashSpec& flash) {
+  constexpr NumberRange kShare{0.0, 1.0, true};
+  flash.small_read_curve = read_points(section, "small_read_curve_kib_gbps", kRate,
+                                       "[[KiB, GB/s], ...] with rising sizes and rates > 0");
+  flash.range_derate = read_points(section, "range_derate", kShare,
+                                   "[[MiB, factor], ...] with rising ranges and factors in (0, 1]");
+  if (!flash.range_derate.empty() && flash.small_read_curve.empty()) {
+    throw section.error("range_derate",
+                        "expected none, because there is no small_read_curve_kib_gbps");
+  }
+  flash.queues = section.integer_or("queues", flash.queues, 1, kMostLanes);
+  flash.multi_issuer_derate =
+      section.number_or("multi_issuer_derate", flash.multi_issuer_derate, kShare);
+}
+
+// `clock_ghz`: of the cores; 0 where the file does not say.
+void read_submission(Section& section, double clock_ghz, FlashSpec& flash) {
+  const std::string how = section.choice_or("submission", "threads", {"threads", "async"});
+  flash.max_cmd_kib = section.number_or("max_cmd_kib", flash.max_cmd_kib, kPositive);
+  flash.cycles_per_cmd = section.number_or("cycles_per_cmd", flash.cycles_per_cmd, kNonNegative);
+  flash.issue_clock_ghz = clock_ghz;
+  if (how == "threads") return;
+  flash.submission = Submission::kAsync;
+  if (!section.has("cycles_per_cmd") || clock_ghz == 0) {
+    throw section.error("submission",
+                        "expected threads, because the cost of an asynchronous command needs "
+                        "cycles_per_cmd and cpu.clock_ghz");
   }
 }
 
-FlashSpec read_flash(Section section) {
+FlashSpec read_flash(Section section, double clock_ghz) {
   FlashSpec flash;
   flash.bw_gbps = section.number("bw_gbps", kRate);
   flash.dev_cmd_us = section.number_or("dev_cmd_us", flash.dev_cmd_us, kMicroseconds);
@@ -51,15 +86,14 @@ FlashSpec read_flash(Section section) {
     throw section.error("lanes", fmt::format("expected at most qd_limit, which is {}, got {}",
                                              flash.qd_limit, flash.lanes));
   }
-  check_number(section, "max_cmd_kib", kPositive);
-  check_number(section, "cycles_per_cmd", kNonNegative);
+  read_submission(section, clock_ghz, flash);
+  read_small_reads(section, flash);
   flash.hot_derate = section.number_or("hot_derate", flash.hot_derate, {0.0, 1.0, true});
   if (section.has("mmap_fault_us")) {
     flash.mmap_fault_us = section.number("mmap_fault_us", kMicroseconds);
   }
   section.know("mmap_fault_us");
   flash.mmap_window_kib = section.number_or("mmap_window_kib", flash.mmap_window_kib, kPositive);
-  check_small_read_curve(section);
   return flash;
 }
 
@@ -104,9 +138,19 @@ EnergySpec read_energy(Section section, bool has_flash) {
   return energy;
 }
 
+// cpu.clock_ghz, which read_cpu() checks; 0 where there is none.
+double stated_clock(const Section& device) {
+  const Json::json_pointer pointer("/cpu/clock_ghz");
+  const Json& json = device.json();
+  const bool stated = json.contains(pointer) && json.at(pointer).is_number();
+  return stated ? json.at(pointer).get<double>() : 0.0;
+}
+
 // Flash is the last resort; a tier that holds everything leaves nothing to read from it.
 std::optional<FlashSpec> read_store(Section& device, const std::vector<TierSpec>& tiers) {
-  if (tiers.empty() || tiers.back().capacity_mib) return read_flash(device.object("flash"));
+  if (tiers.empty() || tiers.back().capacity_mib) {
+    return read_flash(device.object("flash"), stated_clock(device));
+  }
   device.accept("flash");
   if (!device.has("flash")) return std::nullopt;
   throw device.error("flash", fmt::format("expected none, because the tier {} has no capacity_mib: "

@@ -1,6 +1,7 @@
 #include "hardware/flash_device.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/errors.h"
 
@@ -42,13 +43,16 @@ void FlashDevice::Ring<T>::erase(std::size_t i) {
   --size_;
 }
 
-FlashDevice::FlashDevice(const FlashSpec& spec, std::size_t lanes)
+FlashDevice::FlashDevice(const FlashSpec& spec, std::size_t lanes, std::uint64_t range_bytes)
     : spec_(spec),
       host_delay_(from_us(spec.host_delay_us)),
       copy_rate_(to_rate(spec.copy_gbps)),
       command_time_(from_us(spec.dev_cmd_us)),
       device_rate_(to_rate(spec.bw_gbps)),
       bounce_rate_(to_rate(spec.bounce_gbps)),
+      small_reads_(spec, std::min(lanes, spec.qd_limit), range_bytes),
+      submits_in_turn_(spec.submission == Submission::kAsync),
+      max_cmd_(static_cast<std::uint64_t>(std::llround(spec.max_cmd_kib * 1024))),
       lane_reads_(std::min(lanes, spec.qd_limit)),
       lane_stages_(lane_reads_.size(), Stage::kIdle),
       demand_(kQueuedReads),
@@ -56,6 +60,11 @@ FlashDevice::FlashDevice(const FlashSpec& spec, std::size_t lanes)
       device_queue_(std::max<std::size_t>(lane_reads_.size(), 1)) {
   if (lane_reads_.empty()) throw InvariantError("FlashDevice: at least one lane");
   if (to_integer(device_rate_) == 0) throw InvariantError("FlashDevice: a device rate above 0");
+  if (submits_in_turn_ && !(spec.issue_clock_ghz > 0)) {
+    throw InvariantError("FlashDevice: the core that submits needs a clock");
+  }
+  set_clock(1);
+  set_derate(1);
 }
 
 void FlashDevice::reserve(std::size_t reads) {
@@ -64,12 +73,19 @@ void FlashDevice::reserve(std::size_t reads) {
 }
 
 Duration FlashDevice::host_delay(std::uint64_t bytes) const {
-  if (to_integer(copy_rate_) == 0) return host_delay_;
-  return host_delay_ + transfer_time(bytes, copy_rate_);
+  const Duration delay =
+      submits_in_turn_ ? static_cast<std::int64_t>(commands(bytes)) * submit_time_ : host_delay_;
+  if (to_integer(copy_rate_) == 0) return delay;
+  return delay + transfer_time(bytes, copy_rate_);
+}
+
+std::uint64_t FlashDevice::commands(std::uint64_t bytes) const {
+  return max_cmd_ == 0 || bytes <= max_cmd_ ? 1 : (bytes + max_cmd_ - 1) / max_cmd_;
 }
 
 Duration FlashDevice::service_time(std::uint64_t bytes) const {
-  return command_time_ + transfer_time(bytes, device_rate_);
+  const Duration time = queue_time(bytes);
+  return bytes < small_reads_.end() ? small_reads_.service_time(bytes, time) : time;
 }
 
 Duration FlashDevice::copy_time(std::uint64_t bytes) const {
@@ -85,11 +101,15 @@ void FlashDevice::set_clock(double relative) {
   host_delay_ = from_us(spec_.host_delay_us / relative);
   copy_rate_ = scaled(spec_.copy_gbps);
   bounce_rate_ = scaled(spec_.bounce_gbps);
+  if (submits_in_turn_) {
+    submit_time_ = from_us(spec_.cycles_per_cmd / (spec_.issue_clock_ghz * 1e3 * relative));
+  }
 }
 
 void FlashDevice::set_derate(double derate) {
   if (!(derate > 0)) throw InvariantError("FlashDevice::set_derate: a share above 0");
   device_rate_ = to_rate(std::max(spec_.bw_gbps * derate, 1e-9));
+  small_reads_.meet(queue_time(small_reads_.curve_end()), derate);
 }
 
 void FlashDevice::enqueue(const FlashRead& read) {
@@ -125,7 +145,9 @@ std::size_t FlashDevice::cancel_queued(std::uint32_t tag) {
 }
 
 std::optional<FlashDevice::LaneStart> FlashDevice::start_next() {
-  if (busy_lanes_ == lanes() || (demand_.empty() && speculative_.empty())) return std::nullopt;
+  if (submitting_ || busy_lanes_ == lanes()) return std::nullopt;
+  if (demand_.empty() && speculative_.empty()) return std::nullopt;
+  submitting_ = submits_in_turn_;
   const auto idle_lane = std::find(lane_stages_.begin(), lane_stages_.end(), Stage::kIdle);
   *idle_lane = Stage::kHost;
   const auto lane = static_cast<std::size_t>(idle_lane - lane_stages_.begin());
@@ -138,6 +160,7 @@ std::optional<std::size_t> FlashDevice::host_done(std::size_t lane) {
   if (lane >= lanes() || lane_stages_[lane] != Stage::kHost) {
     throw InvariantError("FlashDevice::host_done: this lane has no read on the host");
   }
+  submitting_ = false;
   lane_stages_[lane] = Stage::kDevice;
   const bool was_free = device_queue_.empty();
   device_queue_.push(lane);

@@ -5,8 +5,10 @@
 // the device, which serves one read at a time without preemption: a fixed time per read plus its
 // bytes at the device rate. Where reads are bounced the lane then copies the bytes to where they
 // belong, and only then the read has arrived and the lane is idle again. Demand reads go before
-// speculative ones when a lane becomes idle; a read that holds a lane is not recalled. Left out:
-// page cache, write traffic. Source of the form: hardware reference, sections 1.2 and 7.1.
+// speculative ones when a lane becomes idle; a read that holds a lane is not recalled. Where
+// submission is asynchronous, one core queues the commands of all reads one after the other: lanes
+// are then places in the queue. Small reads: small_reads.h. Left out: page cache, write traffic.
+// Source of the form: hardware reference, sections 1.2 and 7.1.
 //
 // The class knows no clock: whoever drives it schedules the delays that it names. Memory is taken
 // by the constructor and by reserve(); a queue beyond that doubles.
@@ -19,6 +21,7 @@
 
 #include "core/units.h"
 #include "hardware/device.h"
+#include "hardware/small_reads.h"
 
 namespace moesim {
 
@@ -32,20 +35,25 @@ struct FlashRead {
 class FlashDevice {
  public:
   // `lanes`: reads that may be outstanding; limited by spec.qd_limit. REQUIRES: lanes > 0. Reads
-  // are bounced where spec.bounce_gbps is above 0.
-  FlashDevice(const FlashSpec& spec, std::size_t lanes);
+  // are bounced where spec.bounce_gbps is above 0. `range_bytes`: see SmallReads.
+  FlashDevice(const FlashSpec& spec, std::size_t lanes, std::uint64_t range_bytes = 0);
 
   // Makes room for this many queued reads of each kind.
   void reserve(std::size_t reads);
 
   [[nodiscard]] std::size_t lanes() const { return lane_reads_.size(); }
-  // Time on the host before the device sees the read.
+  // Time on the host before the device sees the read: of a thread, whatever the size of its
+  // commands, or of the core that submits them all.
   [[nodiscard]] Duration host_delay(std::uint64_t bytes) const;
+  // Commands that a read is split into.
+  [[nodiscard]] std::uint64_t commands(std::uint64_t bytes) const;
+  // One core submits, so that at most one lane is in its host delay.
+  [[nodiscard]] bool submits_in_turn() const { return submits_in_turn_; }
   // Device time beside the bytes.
   [[nodiscard]] Duration command_time() const { return command_time_; }
   // The rate of the bytes when nothing else limits it.
   [[nodiscard]] BytesPerSecond device_rate() const { return device_rate_; }
-  // command_time() + bytes at device_rate().
+  // command_time() + bytes at device_rate(), and more for small reads.
   [[nodiscard]] Duration service_time(std::uint64_t bytes) const;
   [[nodiscard]] bool bounces() const { return to_integer(bounce_rate_) > 0; }
   // Time that the lane copies after the service; 0 where reads are not bounced.
@@ -70,7 +78,8 @@ class FlashDevice {
     FlashRead read;
   };
   // Gives the next queued read to the idle lane with the lowest number; nullopt when there is no
-  // idle lane or no read. The caller calls host_done(lane) after host_delay(read.bytes).
+  // idle lane, no read, or a core that submits in turn and is busy. The caller calls
+  // host_done(lane) after host_delay(read.bytes).
   std::optional<LaneStart> start_next();
 
   // The host part of this lane's read is over: it joins the device queue. Returns the lane whose
@@ -93,6 +102,9 @@ class FlashDevice {
 
  private:
   void release(std::size_t lane);
+  [[nodiscard]] Duration queue_time(std::uint64_t bytes) const {
+    return command_time_ + transfer_time(bytes, device_rate_);
+  }
 
   // Where the read of a lane is.
   enum class Stage : std::uint8_t { kIdle, kHost, kDevice, kCopy };
@@ -122,7 +134,12 @@ class FlashDevice {
   BytesPerSecond copy_rate_;  // 0 = none
   Duration command_time_;
   BytesPerSecond device_rate_;
-  BytesPerSecond bounce_rate_;         // 0 = not bounced
+  BytesPerSecond bounce_rate_;  // 0 = not bounced
+  SmallReads small_reads_;
+  bool submits_in_turn_;
+  bool submitting_ = false;
+  Duration submit_time_{};             // of one command
+  std::uint64_t max_cmd_;              // bytes; 0 = commands are never split
   std::vector<FlashRead> lane_reads_;  // [lanes]
   std::vector<Stage> lane_stages_;     // [lanes]
   std::size_t busy_lanes_ = 0;

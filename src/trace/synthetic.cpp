@@ -53,9 +53,21 @@ void check_options(const SyntheticOptions& options) {
   check_spread("skew", options.skew);
   check_spread("locality", options.locality);
   check_spread("noise", options.noise);
+  require(options.burst >= 0.0 && options.burst <= 3.0, "burst", "a number in [0, 3]",
+          fmt::format("{}", options.burst));
 }
 
-void draw_drift_layer(const SyntheticOptions& options, std::size_t layer, TraceData& data) {
+// [tokens], the spread of the noise of each; a stream of its own, so that burst 0 changes nothing.
+std::vector<double> noise_of_tokens(const SyntheticOptions& options) {
+  std::vector<double> noise(options.tokens, options.noise);
+  if (options.burst == 0.0) return noise;
+  Rng rng = Rng::for_component(options.seed, "synthetic bursts");
+  for (double& spread : noise) spread *= std::exp(options.burst * rng.normal());
+  return noise;
+}
+
+void draw_drift_layer(const SyntheticOptions& options, const std::vector<double>& noise,
+                      std::size_t layer, TraceData& data) {
   Rng rng = Rng::for_component(options.seed, "synthetic layer " + std::to_string(layer));
   const std::size_t experts = options.experts;
   std::vector<double> popularity(experts);
@@ -70,7 +82,7 @@ void draw_drift_layer(const SyntheticOptions& options, std::size_t layer, TraceD
       double& s = state[expert];
       s = starts ? rng.normal() : options.persistence * s + innovation * rng.normal();
       row[expert] = static_cast<float>(popularity[expert] + options.locality * s +
-                                       options.noise * rng.normal());
+                                       noise[token] * rng.normal());
     }
   }
 }
@@ -129,11 +141,12 @@ TraceData synthetic_trace(const SyntheticOptions& options) {
   data.logits.resize(options.tokens * options.layers * options.experts);
   lay_out_sequences(options, data);
   Rng stream(options.seed);
+  const std::vector<double> noise = noise_of_tokens(options);
   for (std::size_t layer = 0; layer < options.layers; ++layer) {
     if (options.kind == SyntheticKind::kSegments) {
       draw_segments_layer(options, layer, stream, data);
     } else {
-      draw_drift_layer(options, layer, data);
+      draw_drift_layer(options, noise, layer, data);
     }
   }
   data.metadata = {{"model", kSyntheticModel},
