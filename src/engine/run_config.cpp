@@ -309,9 +309,9 @@ class ConfigReader {
       if (read_path == "mmap") {
         check_mmap(*section, device, overlap, execution);
         if (prefetches) {
-          throw root_.error("prefetch/policy",
-                            "expected none with execution.read_path mmap, because nobody reads but "
-                            "the product itself");
+          throw user_error(root_.file() + ": /prefetch/policy",
+                           "expected none with execution.read_path mmap, because nobody reads but "
+                           "the product itself");
         }
         execution.read_path = ReadPath::kMmap;
         execution.lanes = execution.threads;
