@@ -55,7 +55,8 @@ TEST_SUITE("property/prefetch pays") {
 
   TEST_CASE("the same predictor wins where flash idles, cores are spare and the cache is warm") {
     Scenario scenario = locality();
-    scenario.config["device"]["flash"]["bw_gbps"] = 4;
+    scenario.config["device"]["flash"]["bw_gbps"] = 8;
+    scenario.config["device"]["cpu"]["layer_overhead_us"] = 300;
     scenario.config["device"]["flash"]["host_delay_us"] = 150;
     scenario.config["device"]["memory"]["admit_us_per_page"] = 0.1;
     scenario.config["device"]["dram"] = {
