@@ -145,7 +145,7 @@ TEST_SUITE("hardware/device") {
 
   TEST_CASE("what reclaim costs needs a memory to reclaim into") {
     for (const std::string key : {"compress_gbps", "direct_reclaim_share"}) {
-      CHECK(error_after(R"({"memory": {")" + key + R"(": 0.5}})") ==
+      CHECK(error_after((R"({"memory": {")" + key + R"(": 0.5}})").c_str()) ==
             "d.json: /memory/" + key + ": expected zram_gbps beside it, got none");
     }
   }
