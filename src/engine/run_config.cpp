@@ -37,10 +37,9 @@ class ConfigReader {
     Section prefetch =
         read_policy<Prefetcher>(root_.optional_object("prefetch"), "prefetch", "none");
     inputs.insert(inputs.end(), policy_files_.begin(), policy_files_.end());
-    const ExecutionOptions execution =
-        read_execution(device, trace.schedule.batch, prefetch.json().at("policy") != "none");
+    const ExecutionOptions execution = read_execution(device, trace.schedule.batch);
     const MemoryOptions memory = read_memory_options(root_, device, resolved_);
-    if (execution.read_path == ReadPath::kMmap) fault_pages(*device, execution);
+    if (execution.read_path == ReadPath::kMmap) fault_pages(*device, execution, prefetch);
     std::vector<TierConfig> tiers = read_tier_configs(root_, device, resolved_);
     const std::uint64_t seed = root_.integer_or("seed", 1);
     resolved_["seed"] = seed;
@@ -299,8 +298,7 @@ class ConfigReader {
     return given;
   }
 
-  ExecutionOptions read_execution(const std::optional<Device>& device, BatchOptions& batch,
-                                  bool prefetches) {
+  ExecutionOptions read_execution(const std::optional<Device>& device, BatchOptions& batch) {
     ExecutionOptions execution;
     const FlashSpec* flash = device && device->flash ? &*device->flash : nullptr;
     execution.lanes = flash != nullptr ? flash->lanes : 1;
@@ -327,11 +325,6 @@ class ConfigReader {
       read_path = section->choice_or("read_path", read_path, {"direct", "mmap"});
       if (read_path == "mmap") {
         check_mmap(*section, device, overlap, execution);
-        if (prefetches) {
-          throw root_.error("prefetch/policy",
-                            "expected none with execution.read_path mmap, because nobody reads but "
-                            "the product itself");
-        }
         execution.read_path = ReadPath::kMmap;
         execution.lanes = execution.threads;
       }
@@ -400,7 +393,13 @@ class ConfigReader {
   }
 
   // A memory map: pages land where they are used, and the fault is all there is to admitting them.
-  static void fault_pages(Device& device, const ExecutionOptions& execution) {
+  static void fault_pages(Device& device, const ExecutionOptions& execution,
+                          const Section& prefetch) {
+    if (prefetch.json().at("policy") != "none") {
+      throw prefetch.error("policy",
+                           "expected none with execution.read_path mmap, because nobody reads but "
+                           "the product itself");
+    }
     device.flash = page_fault_path(*device.flash, execution.threads);
     device.dram.dma_factor = 1;
     device.memory.admit_us_per_page = 0;

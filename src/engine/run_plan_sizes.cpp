@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "engine/run_plan.h"
@@ -171,7 +172,7 @@ std::uint64_t RunPlan::cache_bytes() const {
 
 MemoryDemand RunPlan::memory_demand() const {
   const auto bytes = [](double mib) {
-    return static_cast<std::uint64_t>(mib * static_cast<double>(kMiB));
+    return static_cast<std::uint64_t>(std::llround(mib * static_cast<double>(kMiB)));
   };
   const std::vector<std::uint64_t> kv = kv_bytes_by_pass(schedule_, *costs_);
   return {bytes(config_.memory.app_budget_mib), costs_->dense_bytes(),

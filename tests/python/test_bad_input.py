@@ -256,3 +256,21 @@ def test_an_output_that_cannot_be_written(scene, run_sim):
     assert result.stderr.count("\n") == 1
     assert "no/such/folder/out.json" in result.stderr
     assert result.stdout == ""
+
+
+def test_memory_and_page_faults(scene):
+    scene(changed(memory={"app_budget_mib": 0}), "/memory/app_budget_mib", "got 0")
+    scene(changed(memory={"buffers_mib": -1}), "/memory/buffers_mib", "got -1")
+    scene(changed(memory={"dense_pages": "swap"}), "/memory/dense_pages", "anonymous, file, pinned")
+    scene(changed(memory={"budget": 1}), "/memory/budget", "unknown key")
+    scene(changed(device=None, memory={"buffers_mib": 1}), "/memory", "expected none", "device")
+    scene(changed(device="rtx-4090-nvme", memory={"dense_pages": "file"}), "/memory/dense_pages",
+          "rtx-4090-nvme has no flash.mmap_fault_us")
+    mmap = {"read_path": "mmap"}
+    scene(changed(execution={"read_path": "pread"}), "/execution/read_path", "direct, mmap")
+    scene(changed(execution={**mmap, "overlap": "expert"}), "/execution/overlap", "expected none")
+    scene(changed(execution={**mmap, "lanes": 8}), "/execution/lanes", "4 threads", "got 8")
+    scene(changed(execution=mmap, prefetch={"policy": "previous_token"}), "/prefetch/policy",
+          "expected none with execution.read_path mmap")
+    scene(changed(execution=mmap, device=None), "/execution/read_path", "without a device")
+    scene(changed(execution=mmap, device="rtx-4090-nvme"), "/execution/read_path", "a tier lies")

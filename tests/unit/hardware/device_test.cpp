@@ -133,10 +133,20 @@ TEST_SUITE("hardware/device") {
          {R"({"flash": {"max_cmd_kib": 0}})", R"({"flash": {"cycles_per_cmd": -1}})",
           R"({"flash": {"hot_derate": 1.5}})", R"({"flash": {"mmap_fault_us": "90"}})",
           R"({"cpu": {"clock_ghz": 0}})", R"({"memory": {"zram_gbps": 0}})",
+          R"({"flash": {"mmap_window_kib": 0}})", R"({"flash": {"mmap_fault_us": -1}})",
+          R"({"memory": {"zram_gbps": 1, "compress_gbps": 0}})",
+          R"({"memory": {"zram_gbps": 1, "direct_reclaim_share": 1.5}})",
           R"({"thermal": {"tau_s": 0, "caps_ghz": [2]}})",
           R"({"thermal": {"tau_s": 90, "caps_ghz": [2, -1]}})"}) {
       CAPTURE(change);
       CHECK(contains(error_after(change), ": expected "));
+    }
+  }
+
+  TEST_CASE("what reclaim costs needs a memory to reclaim into") {
+    for (const std::string key : {"compress_gbps", "direct_reclaim_share"}) {
+      CHECK(error_after((R"({"memory": {")" + key + R"(": 0.5}})").c_str()) ==
+            "d.json: /memory/" + key + ": expected zram_gbps beside it, got none");
     }
   }
 
