@@ -12,11 +12,6 @@ constexpr NumberRange kRate{1e-6, 1e6};         // GB/s
 constexpr NumberRange kMicroseconds{0.0, 1e9};  // up to 1000 s
 constexpr std::uint64_t kMostLanes = 4096;
 
-// For the keys that no part of the simulator uses yet.
-void check_number(Section& section, const std::string& key, const NumberRange& range) {
-  section.number_or(key, 0.0, range);
-}
-
 using Points = std::vector<std::pair<double, double>>;
 
 // An array of pairs, the first numbers above 0 and rising, the second in `range`; `expected` says

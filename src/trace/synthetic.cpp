@@ -126,8 +126,9 @@ std::string provenance(const SyntheticOptions& options) {
     return fmt::format("synthetic: segments of {} tokens, seed {}", options.segment_tokens,
                        options.seed);
   }
-  return fmt::format("synthetic: drift, skew {}, locality {}, persistence {}, noise {}, seed {}",
-                     options.skew, options.locality, options.persistence, options.noise,
+  const std::string burst = options.burst > 0 ? fmt::format(", burst {}", options.burst) : "";
+  return fmt::format("synthetic: drift, skew {}, locality {}, persistence {}, noise {}{}, seed {}",
+                     options.skew, options.locality, options.persistence, options.noise, burst,
                      options.seed);
 }
 
