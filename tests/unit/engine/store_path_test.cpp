@@ -36,8 +36,8 @@ std::int64_t whole_ms(Duration time) {
 
 // Runs the store until nothing is left; remembers when transfers arrived.
 struct Machine {
-  explicit Machine(const Device& device)
-      : bus(to_rate(device.dram.total_gbps), queue), store(device, options(), 16, queue, bus) {}
+  explicit Machine(const Device& device, const FlashPathOptions& with = options())
+      : bus(to_rate(device.dram.total_gbps), queue), store(device, with, 16, queue, bus) {}
 
   static FlashPathOptions options() {
     FlashPathOptions options;
@@ -194,6 +194,38 @@ TEST_SUITE("engine/store_path") {
     CHECK(machine.arrived[0].second == 351);
     CHECK(machine.store.flash_counts().reads == 0);
     CHECK(machine.store.flash_time(kReads, 2) == Duration::zero());
+  }
+
+  TEST_CASE("bounced reads go on after their copy, and only the flash knows clock and heat") {
+    Device device = three_hops();
+    device.flash->bounce_gbps = 2;
+    const auto arrival = [&](double clock, double derate, bool bounce) {
+      FlashPathOptions options = Machine::options();
+      options.bounce = bounce;
+      Machine machine(device, options);
+      machine.store.set_clock(clock);
+      machine.store.set_derate(derate);
+      machine.store.begin(kExpert, kReads, false, {}, 3);
+      machine.run();
+      REQUIRE(machine.arrived.size() == 1);
+      CHECK(machine.store.flash_counts().copy ==
+            (bounce ? from_us(500'000 / clock) : Duration::zero()));
+      return machine.arrived[0].second;
+    };
+    CHECK(arrival(1, 1, false) == 1000 + 250 + 101);
+    CHECK(arrival(1, 1, true) == 1000 + 500 + 250 + 101);
+    CHECK(arrival(0.5, 1, true) == 1000 + 1000 + 250 + 101);
+    CHECK(arrival(1, 0.5, true) == 2000 + 500 + 250 + 101);
+  }
+
+  TEST_CASE("DRAM sees links as the device says, whether flash reads are bounced or not") {
+    Device device = three_hops();
+    device.dram.dma_factor = 3;
+    CHECK(dma_factor_of(device, false) == 3);
+    device.tiers.clear();
+    CHECK(dma_factor_of(device, false) == 1);
+    CHECK(dma_factor_of(device, true) == 3);
+    CHECK(dma_factor_of(device, std::nullopt) == 3);
   }
 }
 

@@ -48,6 +48,13 @@ TEST_SUITE("hardware/device") {
     CHECK(device.flash->qd_limit == 32);
     CHECK(device.flash->lanes == 1);
     CHECK(device.flash->noise_sigma == 0);
+    CHECK(device.flash->bounce_gbps == 0);
+    CHECK(device.flash->submission == Submission::kThreads);
+    CHECK(device.flash->max_cmd_kib == 0);
+    CHECK(device.flash->queues == 1);
+    CHECK(device.flash->multi_issuer_derate == 1);
+    CHECK(device.flash->small_read_curve.empty());
+    CHECK(device.flash->range_derate.empty());
     CHECK(device.dram.cpu_core_gbps == 40);
     CHECK(device.dram.dma_factor == 1);
     CHECK(device.cpu.layer_overhead_us == 0);
@@ -80,6 +87,44 @@ TEST_SUITE("hardware/device") {
     CHECK(device.energy->cpu_j_per_gb == 0.17);
     CHECK(device.energy->dram_j_per_gb == 0.056);
     CHECK(device.energy->platform_w == 1.0);
+  }
+
+  TEST_CASE("what asynchronous and small reads need reaches its field") {
+    const std::filesystem::path path = source_dir() / "configs/devices/oneplus-12.json";
+    const Device device = read_device(Section(read_json_file(path, "d.json"), "d.json", ""));
+    CHECK(device.flash->submission == Submission::kAsync);
+    CHECK(device.flash->cycles_per_cmd == 12000);
+    CHECK(device.flash->issue_clock_ghz == 3.3);
+    CHECK(device.flash->max_cmd_kib == 512);
+    CHECK(device.flash->multi_issuer_derate == 0.6);
+    CHECK(device.flash->small_read_curve.size() == 8);
+    CHECK(device.flash->small_read_curve[3] == std::pair(32.0, 1.75));
+    CHECK(device.flash->range_derate.back() == std::pair(1024.0, 0.7));
+    Json bounced = smallest();
+    bounced["flash"]["bounce_gbps"] = 2.5;
+    CHECK(read(bounced).flash->bounce_gbps == 2.5);
+  }
+
+  TEST_CASE("asynchronous submission needs what a command costs, a range needs a curve") {
+    CHECK(
+        error_after(R"({"flash": {"submission": "async", "cycles_per_cmd": 12000}})") ==
+        "d.json: /flash/submission: expected threads, because the cost of an asynchronous command "
+        "needs cycles_per_cmd and cpu.clock_ghz");
+    CHECK(contains(error_after(R"({"flash": {"submission": "async"}, "cpu": {"clock_ghz": 2}})"),
+                   "needs cycles_per_cmd and cpu.clock_ghz"));
+    CHECK(contains(error_after(R"({"flash": {"submission": "fast"}})"),
+                   "d.json: /flash/submission: unknown value \"fast\"; known: threads, async"));
+    CHECK(error_after(R"({"flash": {"range_derate": [[128, 1.0]]}})") ==
+          "d.json: /flash/range_derate: expected none, because there is no "
+          "small_read_curve_kib_gbps");
+    CHECK(
+        error_after(R"({"flash": {"small_read_curve_kib_gbps": [[4, 1]],
+                                    "range_derate": [[128, 1.5]]}})") ==
+        "d.json: /flash/range_derate: expected [[MiB, factor], ...] with rising ranges and factors "
+        "in (0, 1], got [[128,1.5]]");
+    CHECK(contains(error_after(R"({"flash": {"bounce_gbps": -1}})"), ": expected "));
+    CHECK(contains(error_after(R"({"flash": {"queues": 0}})"), ": expected "));
+    CHECK(contains(error_after(R"({"flash": {"multi_issuer_derate": 0}})"), ": expected "));
   }
 
   TEST_CASE("every shipped device is read, bears the name of its file and describes itself") {

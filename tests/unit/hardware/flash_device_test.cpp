@@ -159,6 +159,89 @@ TEST_SUITE("hardware/flash_device") {
     CHECK(seen == expected);
   }
 
+  TEST_CASE("a bounced read holds its lane until it is copied, and the device serves the next") {
+    FlashSpec bounced = spec();
+    bounced.bounce_gbps = 2.5;
+    FlashDevice flash(bounced, 2);
+    CHECK(flash.bounces());
+    CHECK(flash.copy_time(1'000'000) == from_us(400));
+    CHECK(flash.host_delay(1'000'000) == FlashDevice(spec(), 2).host_delay(1'000'000));
+    CHECK(flash.service_time(1'000'000) == FlashDevice(spec(), 2).service_time(1'000'000));
+    for (std::uint32_t tag = 0; tag < 3; ++tag) flash.enqueue({tag, 100, false});
+    while (flash.start_next()) {
+    }
+    flash.host_done(0);
+    flash.host_done(1);
+    CHECK(flash.service_done().next == std::optional<std::size_t>(1));
+    CHECK(flash.busy_lanes() == 2);
+    CHECK_FALSE(flash.start_next().has_value());
+    CHECK(flash.read_of(0).tag == 0);
+    flash.copy_done(0);
+    CHECK(flash.start_next()->lane == 0);
+    CHECK_THROWS_AS(flash.copy_done(0), InvariantError);
+    CHECK_THROWS_AS(flash.copy_done(1), InvariantError);
+    CHECK_THROWS_AS(flash.copy_done(2), InvariantError);
+    CHECK(FlashDevice(spec(), 1).copy_time(1'000'000) == Duration::zero());
+  }
+
+  TEST_CASE("what the host does scales with the clock, what the device does does not") {
+    FlashSpec bounced = spec();
+    bounced.bounce_gbps = 2.5;
+    FlashDevice flash(bounced, 1);
+    flash.set_clock(0.5);
+    CHECK(flash.host_delay(1'000'000) == from_us(400));
+    CHECK(flash.copy_time(1'000'000) == from_us(800));
+    CHECK(flash.service_time(1'000'000) == from_us(510));
+    flash.set_clock(1);
+    CHECK(flash.host_delay(1'000'000) == from_us(200));
+    CHECK_THROWS_AS(flash.set_clock(0), InvariantError);
+    flash.set_derate(0.5);
+    CHECK(flash.service_time(1'000'000) == from_us(1010));
+    CHECK(flash.host_delay(1'000'000) == from_us(200));
+    CHECK(flash.copy_time(1'000'000) == from_us(400));
+    CHECK_THROWS_AS(flash.set_derate(0), InvariantError);
+  }
+
+  TEST_CASE("a read is split at the longest command, which threads do not notice") {
+    FlashSpec split = spec();
+    split.max_cmd_kib = 512;
+    split.cycles_per_cmd = 12'000;
+    split.issue_clock_ghz = 3;
+    const FlashDevice threads(split, 2);
+    CHECK(threads.commands(1) == 1);
+    CHECK(threads.commands(512 * 1024) == 1);
+    CHECK(threads.commands(512 * 1024 + 1) == 2);
+    CHECK(threads.commands(4 * kMiB) == 8);
+    CHECK(threads.host_delay(1'000'000) == from_us(200));
+    CHECK(FlashDevice(spec(), 1).commands(1'000'000'000) == 1);
+    split.submission = Submission::kAsync;
+    split.copy_gbps = 0;
+    FlashDevice async(split, 2);
+    CHECK(async.host_delay(4096) == from_us(4));
+    CHECK(async.host_delay(4 * kMiB) == from_us(32));
+    async.set_clock(0.5);
+    CHECK(async.host_delay(4096) == from_us(8));
+    split.issue_clock_ghz = 0;
+    CHECK_THROWS_AS(FlashDevice(split, 1), InvariantError);
+  }
+
+  TEST_CASE("a single submitter hands over one read at a time") {
+    FlashSpec async = spec();
+    async.submission = Submission::kAsync;
+    async.issue_clock_ghz = 3;
+    FlashDevice flash(async, 3);
+    CHECK(flash.submits_in_turn());
+    for (std::uint32_t tag = 0; tag < 3; ++tag) flash.enqueue({tag, 100, true});
+    CHECK(started_tag(flash) == 0);
+    CHECK_FALSE(flash.start_next().has_value());
+    flash.enqueue({9, 100, false});
+    flash.host_done(0);
+    CHECK(started_tag(flash) == 9);  // demand goes first at each turn
+    flash.host_done(1);
+    CHECK(started_tag(flash) == 1);
+    CHECK(flash.busy_lanes() == 3);
+  }
+
   TEST_CASE("steps out of order are a defect") {
     FlashDevice flash(spec(), 2);
     CHECK_THROWS_AS(flash.service_done(), InvariantError);
