@@ -6,7 +6,7 @@
 namespace moesim::test {
 
 TEST_SUITE("engine/agents") {
-  Scenario with_npu(std::size_t tokens) {
+  static Scenario with_npu(std::size_t tokens) {
     Scenario scenario(tokens);
     Json& device = scenario.config["device"];
     device["agents"] = {{"npu",
@@ -20,7 +20,7 @@ TEST_SUITE("engine/agents") {
     return scenario;
   }
 
-  Duration part(const RunReport& report, TimePart of) {
+  static Duration part(const RunReport& report, TimePart of) {
     return report.result.time->parts[static_cast<std::size_t>(of)];
   }
 

@@ -6,7 +6,7 @@ namespace moesim::test {
 
 TEST_SUITE("engine/clock") {
   // A device whose rates hold at 2 GHz.
-  Scenario clocked(std::size_t tokens = 8) {
+  static Scenario clocked(std::size_t tokens = 8) {
     Scenario scenario(tokens);
     scenario.config["device"]["cpu"]["clock_ghz"] = 2.0;
     scenario.config["device"]["provenance"]["/cpu/clock_ghz"] = {{"tag", "estimate"},
@@ -14,7 +14,7 @@ TEST_SUITE("engine/clock") {
     return scenario;
   }
 
-  Duration part(const RunReport& report, TimePart of) {
+  static Duration part(const RunReport& report, TimePart of) {
     return report.result.time->parts[static_cast<std::size_t>(of)];
   }
 

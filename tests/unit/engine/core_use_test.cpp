@@ -10,7 +10,7 @@ TEST_SUITE("engine/core_use") {
 
   // Runs until the compute flow ends; `act` happens at the end of the flash flow.
   template <class Action>
-  TimePoint compute_end(EventQueue<SimEvent> & queue, MemoryBus & bus, Action act) {
+  static TimePoint compute_end(EventQueue<SimEvent> & queue, MemoryBus & bus, Action act) {
     while (!queue.empty()) {
       const BusDone event = std::get<BusDone>(queue.pop());
       if (!bus.finish(event)) continue;
@@ -72,7 +72,7 @@ TEST_SUITE("engine/core_use") {
   }
 
   // Compute of a run with four threads and two lanes on so many cores; 0: not stated.
-  Duration compute_on(std::size_t cores, const char* overlap) {
+  static Duration compute_on(std::size_t cores, const char* overlap) {
     Scenario scenario(32);
     scenario.config["execution"]["overlap"] = overlap;
     if (cores > 0) {

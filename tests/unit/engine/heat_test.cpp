@@ -7,7 +7,7 @@ namespace moesim::test {
 
 TEST_SUITE("engine/heat") {
   // 2 GHz, from heat 0.5 on 1 GHz; flash at half its rate from heat 1 on.
-  Scenario heated(std::size_t tokens, double tau_s) {
+  static Scenario heated(std::size_t tokens, double tau_s) {
     Scenario scenario(tokens);
     Json& device = scenario.config["device"];
     device["cpu"]["clock_ghz"] = 2.0;
@@ -17,11 +17,11 @@ TEST_SUITE("engine/heat") {
     return scenario;
   }
 
-  Duration part(const RunReport& report, TimePart of) {
+  static Duration part(const RunReport& report, TimePart of) {
     return report.result.time->parts[static_cast<std::size_t>(of)];
   }
 
-  struct Passes final : RunObserver {
+  struct HeatPasses final : RunObserver {
     void on_pass(const PassRecord& record) override { records.push_back(record); }
     std::vector<PassRecord> records;
   };
@@ -30,7 +30,7 @@ TEST_SUITE("engine/heat") {
     const Scenario scenario = heated(64, 0.1);
     const double step_s = 0.1 * std::log(2.0);
     const auto plan = scenario.plan();
-    Passes passes;
+    HeatPasses passes;
     plan->simulation()->run(0, plan->schedule().passes.size(), &passes, false);
     std::size_t slow = 0;
     for (const PassRecord& record : passes.records) {

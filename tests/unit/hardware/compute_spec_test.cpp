@@ -5,13 +5,13 @@
 namespace moesim::test {
 
 TEST_SUITE("hardware/compute_spec") {
-  CpuSpec cpu(const char* text) {
+  static CpuSpec cpu(const char* text) {
     return read_cpu(Section(parse_json(text, "c"), "d.json", "/cpu"));
   }
-  std::string cpu_error(const char* text) {
+  static std::string cpu_error(const char* text) {
     return user_error_of([&] { cpu(text); });
   }
-  std::string agents_error(const char* text) {
+  static std::string agents_error(const char* text) {
     return user_error_of([&] {
       Section device(parse_json(text, "a"), "d.json", "");
       read_agents(device);

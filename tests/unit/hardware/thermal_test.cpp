@@ -9,7 +9,7 @@
 namespace moesim::test {
 
 TEST_SUITE("hardware/thermal") {
-  ThermalSpec two_steps() {
+  static ThermalSpec two_steps() {
     ThermalSpec spec;
     spec.tau_s = 100;
     spec.caps_ghz = {3.0, 1.5, 1.2};
@@ -18,7 +18,7 @@ TEST_SUITE("hardware/thermal") {
   }
 
   // The first picosecond at which heat from `start` reaches `heat`, give or take one.
-  Duration reaches(const ThermalSpec& spec, double start, double heat) {
+  static Duration reaches(const ThermalSpec& spec, double start, double heat) {
     const double seconds = spec.tau_s * std::log((1 - start) / (1 - heat));
     return Duration{std::llround(seconds * 1e12)};
   }
