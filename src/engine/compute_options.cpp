@@ -71,6 +71,7 @@ void read_compute_options(const std::optional<Section>& section, const Section& 
                           Json& resolved) {
   Section keys = section.value_or(Section(Json::object(), root.file(), "/execution"));
   const std::optional<double> clock = read_clock(keys, device, execution);
+  execution.clock_ghz = clock;
   execution.thermal = read_start(keys, device, clock.has_value());
   if (auto agents = keys.optional_object("agents")) {
     execution.dense_agent = read_agent(*agents, "dense", device);

@@ -53,9 +53,10 @@ struct ExecutionOptions {
   ExpertLayout layout = ExpertLayout::kSlices;
   bool service_noise = false;  // log-normal flash service times, spread as the device file says
   double clock = 1;            // the CPU's, over that of the device file
-  ThermalStart thermal = ThermalStart::kOff;  // on: heat decides on the clock instead
-  std::string dense_agent = kCpuAgent;        // attention, dense and shared blocks, routers, head
-  std::string expert_agent = kCpuAgent;       // routed experts
+  std::optional<double> clock_ghz = std::nullopt;  // the same, where the configuration holds one
+  ThermalStart thermal = ThermalStart::kOff;       // on: heat decides on the clock instead
+  std::string dense_agent = kCpuAgent;   // attention, dense and shared blocks, routers, head
+  std::string expert_agent = kCpuAgent;  // routed experts
   // Whether reads of flash land in a bounce buffer and are copied from there. Unset: the device has
   // no rate for the copy, and its dma_factor alone says what DRAM sees of reads.
   std::optional<bool> bounce;

@@ -145,6 +145,8 @@ void RunMetrics::add_measured(const PassRecord& record) {
   const Duration wall = record.end - record.start;
   wall_ += wall;
   compute_bytes_ += record.compute_bytes;
+  expert_bytes_ += record.expert_bytes;
+  thermal_.add(record);
   cache_ += record.cache;
   flash_ += record.flash;
   prefetch_ += record.prefetch;
@@ -251,7 +253,11 @@ RunResult RunMetrics::result() const {
               : "the device has no memory.zram_gbps, so nothing is reclaimed here, while a real "
                 "device would be slower or end the app"));
     }
-    if (plan_.config().device->energy) result.energy = energy_result();
+    const Device& device = *plan_.config().device;
+    const ExecutionOptions& execution = plan_.config().execution;
+    if (knows_energy(device, execution)) result.energy = energy_result();
+    result.thermal = thermal_.result(device, execution);
+    result.notes = device_notes(device, execution);
   }
   return result;
 }
@@ -308,8 +314,8 @@ EnergyResult RunMetrics::energy_result() const {
   const auto tokens = static_cast<double>(walls_.size());
   const double flash_gb = static_cast<double>(flash_.bytes) * 1e-9;
   EnergyResult energy;
-  energy.by_component["cpu"] =
-      static_cast<double>(compute_bytes_) * 1e-9 * spec.cpu_j_per_gb / tokens;
+  add_agent_energy(device, plan_.config().execution, compute_bytes_ - expert_bytes_, expert_bytes_,
+                   tokens, energy);
   const double arrived_gb =
       tiers_.empty() ? flash_gb : static_cast<double>(tiers_[0].link.bytes) * 1e-9;
   const double dma_gb = arrived_gb * dma_factor_of(device, plan_.config().execution.bounce);

@@ -6,6 +6,7 @@
 
 #include "engine/run_observer.h"
 #include "engine/run_plan.h"
+#include "metrics/device_state.h"
 #include "metrics/prediction_quality.h"
 #include "metrics/routing_quality.h"
 #include "metrics/run_result.h"
@@ -62,6 +63,8 @@ class RunMetrics final : public RunObserver {
   Duration flash_bound_{};
   std::uint64_t dram_bytes_ = 0;
   std::uint64_t compute_bytes_ = 0;
+  std::uint64_t expert_bytes_ = 0;  // of them
+  ThermalLog thermal_;
   std::uint64_t low_precision_ = 0;
   std::uint64_t skipped_experts_ = 0;
   CacheCounts cache_;

@@ -10,6 +10,7 @@
 
 #include "cache/cache_accounting.h"
 #include "engine/run_observer.h"
+#include "hardware/thermal.h"
 #include "metrics/prediction_quality.h"
 #include "metrics/routing_quality.h"
 
@@ -84,6 +85,19 @@ struct EnergyResult {
   std::map<std::string, double> by_component;  // J per token
 };
 
+// Of the measured passes, each as it began.
+struct ThermalResult {
+  ThermalStart start = ThermalStart::kOff;
+  struct Clock {
+    double first = 0;
+    double last = 0;
+    double min = 0;
+  };
+  std::optional<Clock> clock;                 // GHz; none where the device file has no clock
+  std::optional<double> heat_last;            // none where heat is not simulated
+  std::optional<double> flash_derated_share;  // of their time; likewise
+};
+
 // Several sequences in lock-step. Of the measured passes.
 struct BatchResult {
   std::size_t size = 1;  // as configured
@@ -126,7 +140,9 @@ struct RunResult {
   std::optional<MemoryResult> memory;
   std::optional<EnergyResult> energy;
   std::vector<std::string> warnings;
-  std::vector<TokenRow> rows;  // measured tokens, where asked for
+  std::optional<ThermalResult> thermal;  // with a device
+  std::vector<std::string> notes;        // what was not simulated for want of data
+  std::vector<TokenRow> rows;            // measured tokens, where asked for
 };
 
 }  // namespace moesim

@@ -203,6 +203,19 @@ Json memory_json(const MemoryResult& memory) {
           {"over_budget_mib", memory.over_budget_mib()}};
 }
 
+Json thermal_json(const ThermalResult& thermal) {
+  Json json = {{"start", to_string(thermal.start)},
+               {"clock_ghz", nullptr},
+               {"heat_last", or_null(thermal.heat_last)},
+               {"flash_derated_share", or_null(thermal.flash_derated_share)}};
+  if (thermal.clock) {
+    json["clock_ghz"] = {{"first", thermal.clock->first},
+                         {"last", thermal.clock->last},
+                         {"min", thermal.clock->min}};
+  }
+  return json;
+}
+
 Json batch_json(const BatchResult& batch, bool knows_time) {
   const auto passes = static_cast<double>(batch.passes);
   Json json = {{"size", batch.size},
@@ -275,6 +288,8 @@ Json result_json(const RunReport& report) {
     json["energy"] = {{"j_per_token", result.energy->j_per_token},
                       {"by_component", result.energy->by_component}};
   }
+  json["thermal"] = result.thermal ? thermal_json(*result.thermal) : Json(nullptr);
+  json["notes"] = result.notes;
   json["warnings"] = result.warnings;
   return json;
 }

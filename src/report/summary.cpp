@@ -93,6 +93,21 @@ class Summary {
                execution.at("threads").get<std::size_t>(), policy(config.at("prefetch"))));
     }
     if (result_.batch) write_batch(*result_.batch);
+    if (result_.thermal) write_thermal(*result_.thermal);
+    for (const std::string& note : result_.notes) line("", note);
+  }
+
+  // Only where heat changes something: a run that begins cold and ends before the first step has
+  // nothing to tell.
+  void write_thermal(const ThermalResult& thermal) {
+    if (!thermal.heat_last) return;
+    const double derated = *thermal.flash_derated_share;
+    const bool falls = thermal.clock->min < thermal.clock->first;
+    if (thermal.start == ThermalStart::kCold && !falls && derated == 0) return;
+    line("heat", fmt::format("{} start: {} GHz at first, {} at the end; flash slower for {:.0f} % "
+                             "of the time",
+                             to_string(thermal.start), thermal.clock->first, thermal.clock->last,
+                             100 * derated));
   }
 
   // Settings that decide hits and are not at their defaults: "initial hot_trace, reset sequence".
