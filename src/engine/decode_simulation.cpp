@@ -95,12 +95,7 @@ DecodeSimulation::DecodeSimulation(const SimulationParts& parts)
       speculative_transfer_(shape_.layers * shape_.experts, kNoId) {
   parts_.costs = &costs_;
   watch_cores();
-  store_.set_clock(parts.execution.clock);
-  if (parts.execution.thermal != ThermalStart::kOff) {
-    const Device& device = *parts.device;
-    thermal_.emplace(*device.thermal, *device.cpu.clock_ghz, parts.execution.thermal);
-    follow_heat();
-  }
+  begin_heat();
   std::size_t tasks = token_graph_.size();
   if (parts.schedule->prefill_tokens > 0) {
     prefill_graph_ = std::make_unique<CompiledGraph>(
@@ -120,34 +115,6 @@ DecodeSimulation::DecodeSimulation(const SimulationParts& parts)
   missed_.reserve(shape_.experts);
   tiers_counted_.resize(parts.device->tiers.size());
   tiers_of_pass_.resize(parts.device->tiers.size());
-}
-
-// Only where threads and lanes can be more than the cores: lanes that submit reads ahead of time
-// (asynchronously) hold no core.
-void DecodeSimulation::watch_cores() {
-  const std::size_t cores = parts_.device->cpu.core_count();
-  const ExecutionOptions& execution = parts_.execution;
-  const bool on_cpu = execution.dense_agent == kCpuAgent || execution.expert_agent == kCpuAgent;
-  const auto& flash = parts_.device->flash;
-  if (!on_cpu || !flash || flash->submission == Submission::kAsync) return;
-  if (!CoreUse::is_needed(cores, execution.threads, execution.lanes)) return;
-  cores_ = std::make_unique<CoreUse>(cores, execution.threads, bus_);
-  store_.set_core_use(*cores_);
-}
-
-void DecodeSimulation::follow_heat() {
-  costs_.set_clock(thermal_->clock());
-  store_.set_clock(thermal_->clock());
-  if (!parts_.device->flash) return;
-  store_.set_derate(thermal_->flash_is_hot() ? parts_.device->flash->hot_derate : 1.0);
-}
-
-// Time since the start of the run, prefill included: the device works all the while.
-void DecodeSimulation::heat_up() {
-  record_.clock_ghz = thermal_->clock_ghz();
-  record_.heat = thermal_->heat();
-  record_.flash_is_hot = thermal_->flash_is_hot();
-  if (thermal_->advance(queue_.now().time_since_epoch())) follow_heat();
 }
 
 void DecodeSimulation::run(std::size_t first, std::size_t end, RunObserver* observer, bool spans) {
@@ -362,11 +329,6 @@ void DecodeSimulation::submit(std::uint32_t task, const ComputeCost& cost) {
     job.span.expert =
         static_cast<std::uint32_t>(index(expert_of(slot_of(what)->key, shape_.experts)));
   }
-}
-
-void DecodeSimulation::change_agent(JobRecord& job, const ComputeCost& cost) {
-  job.span.fixed += costs_.change_of_agent(agent_, cost.agent);
-  agent_ = cost.agent;
 }
 
 void DecodeSimulation::submit_admission(std::uint32_t task, ExpertKey key, std::uint64_t bytes,

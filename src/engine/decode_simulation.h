@@ -102,7 +102,9 @@ class DecodeSimulation {
   void start_fetch(std::uint32_t id, const Slot& slot);
   void plan_layers(const Pass& pass);
   // The clock and the flash rate that follow from the heat.
+  void begin_heat();
   void follow_heat();
+  [[nodiscard]] double flash_share() const;
   void watch_cores();
   void heat_up();
   void decide_experts(const Task& router);

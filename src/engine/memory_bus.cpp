@@ -30,12 +30,12 @@ std::uint64_t MemoryBus::limited(std::uint64_t cap) const {
   return std::max(static_cast<std::uint64_t>(limit), std::uint64_t{1});
 }
 
-void MemoryBus::slow_cores(CoreShare share) {
-  cores_ = share;
+void MemoryBus::slow_cores(CoreShare cores) {
+  cores_ = cores;
   Flow& compute = flows_[static_cast<std::size_t>(BusAgent::kCompute)];
   if (!compute.active || !compute.on_cores) return;
   compute.limit = limited(compute.cap);
-  this->share();
+  share();
 }
 
 void MemoryBus::begin(BusAgent agent, Duration nominal, BytesPerSecond cap, bool on_cores) {

@@ -29,7 +29,7 @@ class MemoryBus {
   void begin(BusAgent agent, Duration nominal, BytesPerSecond cap, bool on_cores = true);
   // From now on compute flows on the cores run at this share of their caps at the most. REQUIRES:
   // 0 < left <= of.
-  void slow_cores(CoreShare share);
+  void slow_cores(CoreShare cores);
   // True when `event` is the end of the flow under way (and not of a plan that was changed); the
   // flow has then ended.
   bool finish(const BusDone& event);

@@ -103,7 +103,7 @@ struct PassRecord {
   // At the beginning of the pass; as a run without heat leaves them where that is not simulated.
   double clock_ghz = 0;
   double heat = 0;
-  bool flash_is_hot = false;
+  bool flash_is_derated = false;
 };
 
 // A job of the compute agent.

@@ -12,6 +12,7 @@ constexpr NumberRange kRate{1e-6, 1e6};         // GB/s
 constexpr NumberRange kMicroseconds{0.0, 1e9};  // up to 1000 s
 constexpr NumberRange kClock{1e-3, 1e3};        // GHz
 constexpr std::uint64_t kMostThreads = 4096;
+constexpr std::size_t kMostAgents = 8;  // more than any machine has; they are counted in a byte
 
 // Keys such as "q4_kernel_gbps".
 KernelRates read_kernel_rates(Section& section) {
@@ -130,6 +131,10 @@ std::map<std::string, AgentSpec> read_agents(Section& device) {
   std::map<std::string, AgentSpec> agents;
   auto section = device.optional_object("agents");
   if (!section) return agents;
+  if (section->json().size() > kMostAgents) {
+    throw device.error("agents", fmt::format("expected at most {} agents, got {}", kMostAgents,
+                                             section->json().size()));
+  }
   for (const auto& item : section->json().items()) {
     if (item.key() == kCpuAgent) {
       throw section->error(item.key(),

@@ -35,7 +35,7 @@ void ThermalLog::add(const PassRecord& record) {
   heat_ = record.heat;
   const Duration wall = record.end - record.start;
   wall_ += wall;
-  if (record.flash_is_hot) hot_ += wall;
+  if (record.flash_is_derated) hot_ += wall;
 }
 
 ThermalResult ThermalLog::result(const Device& device, const ExecutionOptions& execution) const {

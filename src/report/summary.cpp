@@ -104,10 +104,10 @@ class Summary {
     const double derated = *thermal.flash_derated_share;
     const bool falls = thermal.clock->min < thermal.clock->first;
     if (thermal.start == ThermalStart::kCold && !falls && derated == 0) return;
-    line("heat", fmt::format("{} start: {} GHz at first, {} at the end; flash slower for {:.0f} % "
-                             "of the time",
-                             to_string(thermal.start), thermal.clock->first, thermal.clock->last,
-                             100 * derated));
+    const std::string flash =
+        derated == 0 ? "" : fmt::format("; flash slower for {:.0f} % of the time", 100 * derated);
+    line("heat", fmt::format("{} start: {} GHz at first, {} at the end{}", to_string(thermal.start),
+                             thermal.clock->first, thermal.clock->last, flash));
   }
 
   // Settings that decide hits and are not at their defaults: "initial hot_trace, reset sequence".

@@ -83,6 +83,10 @@ TEST_SUITE("hardware/compute_spec") {
     CHECK(contains(agents_error(R"({"agents": {"cpu": {"dram_gbps": 5}}})"),
                    "/agents/cpu: expected agents beside the CPU"));
     CHECK(contains(agents_error(R"({"agents": {"npu": {}}})"), "/agents/npu/dram_gbps"));
+    std::string many = R"({"agents": {"a0": {"dram_gbps": 1})";
+    for (int i = 1; i < 9; ++i) many += ", \"a" + std::to_string(i) + R"(": {"dram_gbps": 1})";
+    many += "}}";
+    CHECK(contains(agents_error(many.c_str()), "/agents: expected at most 8 agents, got 9"));
     CHECK(contains(agents_error(R"({"agents": {"npu": {"dram_gbps": 5, "launch": 1}}})"),
                    "/agents/npu/launch"));
   }
