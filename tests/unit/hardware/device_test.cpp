@@ -78,10 +78,12 @@ TEST_SUITE("hardware/device") {
     CHECK(device.dram.dma_factor == 3);
     CHECK(device.cpu.threads == 4);
     CHECK(device.cpu.layer_overhead_us == 200);
-    CHECK(device.cpu.kernel_gbps == std::map<std::string, double>{{"q4", 21.0}, {"q5", 21.0}});
+    CHECK(device.cpu.kernel_gbps == std::map<std::string, double>{{"q4", 20.85}, {"q5", 15.58}});
     CHECK(device.memory.app_budget_mib == 5600);
     CHECK(device.memory.page_kib == 4);
-    CHECK(device.memory.admit_us_per_page == 0.5);
+    CHECK(device.memory.admit_us_per_page == 0.492);
+    CHECK(device.memory.reserve_mib == 1550);
+    CHECK(device.fitted_rows == std::vector<std::string>{"C1", "C2-1", "C2-2", "Q2", "Q8"});
     REQUIRE(device.energy.has_value());
     CHECK(device.energy->flash_j_per_gb == 0.42);
     CHECK(device.energy->cpu_j_per_gb == 0.17);
@@ -235,8 +237,9 @@ TEST_SUITE("hardware/device") {
     CHECK(contains(error_after(R"({"flash": {"lane": 4}})"),
                    "d.json: /flash/lane: unknown key; known here: "));
     CHECK(contains(error_after(R"({"flash": {"lane": 4}})"), "; nearest: lanes"));
-    CHECK(contains(error_after(R"({"provenance": {"/dram": {"page": 3}}})"),
-                   "d.json: /provenance/~1dram/page: unknown key; known here: source, tag"));
+    CHECK(
+        contains(error_after(R"({"provenance": {"/dram": {"page": 3}}})"),
+                 "d.json: /provenance/~1dram/page: unknown key; known here: source, spread, tag"));
   }
 
   TEST_CASE("a number without provenance is an error") {
