@@ -23,8 +23,8 @@ struct Listed {
   Json neutral;  // null where there is no such setting
   std::vector<Parameter> parameters;
   // Of devices: how many numbers carry each tag, and the numbers that matter most with theirs.
-  Json tags;  // null of others
-  Json values;
+  Json tags = nullptr;  // null of others
+  Json values = nullptr;
 };
 
 // k of the example that neutral settings are shown at, and another one that tells what is k.

@@ -95,7 +95,7 @@ DecodeSimulation::DecodeSimulation(const SimulationParts& parts)
       speculative_transfer_(shape_.layers * shape_.experts, kNoId) {
   parts_.costs = &costs_;
   watch_cores();
-  store_.set_clock(parts.execution.clock);
+  set_clock(parts.execution.clock);
   if (parts.execution.thermal != ThermalStart::kOff) {
     const Device& device = *parts.device;
     thermal_.emplace(*device.thermal, *device.cpu.clock_ghz, parts.execution.thermal);
@@ -135,11 +135,19 @@ void DecodeSimulation::watch_cores() {
   store_.set_core_use(*cores_);
 }
 
+// Through a memory map the host's part of a read is that of a page fault, which no clock changes.
+void DecodeSimulation::set_clock(double relative) {
+  costs_.set_clock(relative);
+  if (parts_.execution.read_path == ReadPath::kDirect) store_.set_clock(relative);
+  if (parts_.arena != nullptr) parts_.arena->set_clock(relative);
+}
+
 void DecodeSimulation::follow_heat() {
-  costs_.set_clock(thermal_->clock());
-  store_.set_clock(thermal_->clock());
+  set_clock(thermal_->clock());
   if (!parts_.device->flash) return;
-  store_.set_derate(thermal_->flash_is_hot() ? parts_.device->flash->hot_derate : 1.0);
+  const double derate = thermal_->flash_is_hot() ? parts_.device->flash->hot_derate : 1.0;
+  store_.set_derate(derate);
+  if (parts_.arena != nullptr) parts_.arena->set_flash_derate(derate);
 }
 
 // Time since the start of the run, prefill included: the device works all the while.

@@ -326,6 +326,7 @@ class ConfigReader {
       if (read_path == "mmap") {
         check_mmap(*section, device, overlap, execution);
         execution.read_path = ReadPath::kMmap;
+        execution.bounce = false;
         execution.lanes = execution.threads;
       }
     }
@@ -383,6 +384,11 @@ class ConfigReader {
                           "expected none with read_path mmap, because the page faults are within "
                           "the product, got " +
                               overlap);
+    }
+    if (execution.bounce.value_or(false)) {
+      throw section.error("bounce",
+                          "expected false or null with read_path mmap, because pages land where "
+                          "they are used, got true");
     }
     if (section.has("lanes") && execution.lanes != execution.threads) {
       throw section.error("lanes",
