@@ -83,8 +83,7 @@ TEST_SUITE("property/prefetch pays") {
       scenario.config[Json::json_pointer(charge.pointer)] = charge.value;
       const Added added = added_by_prefetch(scenario);
       CHECK(added.wall > Duration::zero());
-      // Without what the charge adds to its part it would still pay, or lose by less: the part
-      // alone takes more than there was to gain.
+      // The part that the charge makes longer takes, alone, more than there was to gain.
       const auto part = static_cast<std::size_t>(charge.pays);
       CHECK(added.parts[part] - base.parts[part] > -base.wall);
     }
