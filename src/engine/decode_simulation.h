@@ -101,6 +101,7 @@ class DecodeSimulation {
   [[nodiscard]] ReadSizes reads_of(TaskKind kind, const Slot& slot) const;
   void start_fetch(std::uint32_t id, const Slot& slot);
   void plan_layers(const Pass& pass);
+  void set_clock(double relative);
   // The clock and the flash rate that follow from the heat.
   void begin_heat();
   void follow_heat();

@@ -17,8 +17,15 @@ void DecodeSimulation::watch_cores() {
   store_.set_core_use(*cores_);
 }
 
+// Through a memory map the host's part of a read is that of a page fault, which no clock changes.
+void DecodeSimulation::set_clock(double relative) {
+  costs_.set_clock(relative);
+  if (parts_.execution.read_path == ReadPath::kDirect) store_.set_clock(relative);
+  if (parts_.arena != nullptr) parts_.arena->set_clock(relative);
+}
+
 void DecodeSimulation::begin_heat() {
-  store_.set_clock(parts_.execution.clock);
+  set_clock(parts_.execution.clock);
   if (parts_.execution.thermal == ThermalStart::kOff) return;
   const Device& device = *parts_.device;
   thermal_.emplace(*device.thermal, *device.cpu.clock_ghz, parts_.execution.thermal);
@@ -26,9 +33,9 @@ void DecodeSimulation::begin_heat() {
 }
 
 void DecodeSimulation::follow_heat() {
-  costs_.set_clock(thermal_->clock());
-  store_.set_clock(thermal_->clock());
+  set_clock(thermal_->clock());
   store_.set_derate(flash_share());
+  if (parts_.arena != nullptr) parts_.arena->set_flash_derate(flash_share());
 }
 
 // What flash has left of its rate.

@@ -21,6 +21,16 @@ std::vector<std::uint64_t> copy_of(std::span<const std::uint64_t> bytes) {
   return {bytes.begin(), bytes.end()};
 }
 
+std::uint64_t hot_dense(const ArenaParts& parts) {
+  const bool pinned = parts.dense_pages == DensePages::kPinned;
+  return parts.demand.dense - (pinned ? 0 : parts.demand.input_table);
+}
+
+std::size_t product_cores(const ArenaParts& parts) {
+  const std::size_t cores = parts.device->cpu.core_count();
+  return cores == 0 ? parts.execution.threads : std::min(parts.execution.threads, cores);
+}
+
 }  // namespace
 
 std::vector<std::uint64_t> kv_bytes_by_pass(const TokenSchedule& schedule, const TaskCosts& costs) {
@@ -50,16 +60,19 @@ std::vector<std::uint64_t> kv_bytes_by_pass(const TokenSchedule& schedule, const
 }
 
 MemoryArena::MemoryArena(ArenaParts parts)
-    : parts_(std::move(parts)), pages_(copy_of(parts_.session->item_bytes())) {}
+    : parts_(std::move(parts)),
+      hot_dense_(hot_dense(parts_)),
+      product_cores_(product_cores(parts_)),
+      pages_(copy_of(parts_.session->item_bytes())) {}
 
 void MemoryArena::begin_pass(const Pass& pass, std::size_t number) {
   const std::uint64_t kv = parts_.kv_by_pass[number];
-  const std::uint64_t first = parts_.demand.dense + parts_.demand.buffers + kv;
+  const std::uint64_t first = hot_dense_ + parts_.demand.buffers + kv;
   const bool fits = first < parts_.demand.budget;
   const PageMoves shrunk = pages_.set_room(fits ? parts_.demand.budget - first : 0);
   moves_ += shrunk;
   Duration time = parts_.execution.read_path == ReadPath::kMmap ? Duration::zero()  // clean pages
-                                                                : zram_time(shrunk);
+                                                                : zram_time(shrunk, 1);
   if (!started_ || (pass.starts_sequence && parts_.reset == CacheReset::kSequence)) restart();
   time += touch_dense(kv);
   layer_time_ = time / static_cast<std::int64_t>(parts_.hidden_layers);
@@ -81,44 +94,47 @@ void MemoryArena::restart() {
 Duration MemoryArena::touch_dense(std::uint64_t kv) {
   const MemoryDemand& demand = parts_.demand;
   const bool pinned = parts_.dense_pages == DensePages::kPinned;
-  const std::uint64_t wanted = demand.dense + demand.buffers + kv;
+  const std::uint64_t wanted = hot_dense_ + demand.buffers + kv;
   const std::uint64_t beyond = wanted > demand.budget ? wanted - demand.budget : 0;
-  const std::uint64_t moved = std::min(beyond, kv + (pinned ? 0 : demand.dense));
+  const std::uint64_t moved = std::min(beyond, kv + (pinned ? 0 : hot_dense_));
   moves_ += {moved, moved};
   const std::uint64_t from_file =
-      parts_.dense_pages == DensePages::kFile ? std::min(moved, demand.dense) : 0;
+      parts_.dense_pages == DensePages::kFile ? std::min(moved, hot_dense_) : 0;
   const std::uint64_t from_zram = moved - from_file;
-  return fault_time(from_file) + zram_time({from_zram, from_zram});
+  return fault_time(from_file) + zram_time({from_zram, from_zram}, product_cores_);
 }
 
 Duration MemoryArena::use(ExpertKey key, bool low) {
-  PageMoves moves;
+  Duration time{};
   const CacheItems items = parts_.session->items_of(key, low);
   for (std::size_t i = 0; i < items.count; ++i) {
     if (parts_.session->cache().residency(items.keys[i]) != Residency::kResident) continue;
-    moves += pages_.touch(items.keys[i]);
+    const PageMoves moves = pages_.touch(items.keys[i]);
+    moves_ += moves;
+    // A memory map has clean pages of a file: dropping them costs nothing.
+    time += parts_.execution.read_path == ReadPath::kMmap
+                ? fault_time(moves.refaulted)
+                : zram_time(moves, moves.refaulted > 0 ? product_cores_ : 1);
   }
-  moves_ += moves;
-  // A memory map has clean pages of a file: dropping them costs nothing.
-  return parts_.execution.read_path == ReadPath::kMmap ? fault_time(moves.refaulted)
-                                                       : zram_time(moves);
+  return time;
 }
 
 void MemoryArena::release(std::span<const ExpertKey> items) {
   for (const ExpertKey item : items) pages_.release(item);
 }
 
-Duration MemoryArena::zram_time(const PageMoves& moves) const {
+Duration MemoryArena::zram_time(const PageMoves& moves, std::size_t cores) const {
   const MemorySpec& memory = parts_.device->memory;
+  const double speed = clock_ * static_cast<double>(cores);
   const auto direct = static_cast<std::uint64_t>(
       std::llround(static_cast<double>(moves.stolen) * memory.direct_reclaim_share));
-  return transfer_time(moves.refaulted, to_rate(memory.zram_gbps)) +
-         transfer_time(direct, to_rate(memory.compress_gbps));
+  return transfer_time(moves.refaulted, to_rate(memory.zram_gbps * speed)) +
+         transfer_time(direct, to_rate(memory.compress_gbps * speed));
 }
 
 Duration MemoryArena::fault_time(std::uint64_t bytes) const {
   if (bytes == 0) return Duration::zero();
-  return page_fault_time(*parts_.device->flash, bytes, parts_.execution.threads);
+  return page_fault_time(*parts_.device->flash, bytes, parts_.execution.threads, flash_derate_);
 }
 
 }  // namespace moesim

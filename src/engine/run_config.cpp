@@ -7,8 +7,7 @@
 #include "cache/eviction/eviction_policy.h"
 #include "config/builtin.h"
 #include "core/files.h"
-#include "engine/compute_options.h"
-#include "hardware/page_faults.h"
+#include "engine/execution_config.h"
 #include "prefetch/prefetcher.h"
 #include "routing/routing_policy.h"
 
@@ -37,9 +36,10 @@ class ConfigReader {
     Section prefetch =
         read_policy<Prefetcher>(root_.optional_object("prefetch"), "prefetch", "none");
     inputs.insert(inputs.end(), policy_files_.begin(), policy_files_.end());
-    const ExecutionOptions execution = read_execution(device, trace.schedule.batch);
+    const ExecutionOptions execution =
+        read_execution(root_, device, trace.schedule.batch, resolved_["execution"]);
     const MemoryOptions memory = read_memory_options(root_, device, resolved_);
-    if (execution.read_path == ReadPath::kMmap) fault_pages(*device, execution, prefetch);
+    if (execution.read_path == ReadPath::kMmap) read_by_page_faults(*device, execution, prefetch);
     std::vector<TierConfig> tiers = read_tier_configs(root_, device, resolved_);
     const std::uint64_t seed = root_.integer_or("seed", 1);
     resolved_["seed"] = seed;
@@ -147,7 +147,7 @@ class ConfigReader {
   static Json null_if_empty(const std::string& name) { return name.empty() ? Json() : Json(name); }
 
   static std::string read_weight_format(Section& weights, const std::string& key) {
-    weights.know(key);
+    weights.accept(key);
     if (!weights.has(key)) return "";
     std::string format = weights.string(key);
     if (!is_weight_format(format)) {
@@ -296,113 +296,6 @@ class ConfigReader {
     if (given == "capacity_fraction") capacity.fraction = section.number(given, kUnitInterval);
     if (given == "capacity_mib") capacity.mib = section.number(given, {0.0, 1e9});
     return given;
-  }
-
-  ExecutionOptions read_execution(const std::optional<Device>& device, BatchOptions& batch) {
-    ExecutionOptions execution;
-    const FlashSpec* flash = device && device->flash ? &*device->flash : nullptr;
-    execution.lanes = flash != nullptr ? flash->lanes : 1;
-    execution.threads = device ? device->cpu.threads : 1;
-    std::string overlap = "none";
-    std::string layout = "slices";
-    std::string scheduler = "none";
-    std::string read_path = "direct";
-    const std::optional<Section> given = root_.optional_object("execution");
-    if (auto section = given) {
-      overlap = section->choice_or("overlap", overlap, {"none", "expert", "projection"});
-      layout = section->choice_or("expert_layout", layout, {"slices", "fused", "contiguous"});
-      execution.lanes = section->integer_or("lanes", execution.lanes, 1, 1024);
-      if (flash != nullptr && execution.lanes > flash->qd_limit) {
-        throw section->error("lanes",
-                             fmt::format("expected at most the device's qd_limit, {}, got {}",
-                                         flash->qd_limit, execution.lanes));
-      }
-      execution.threads = section->integer_or("threads", execution.threads, 1, 1024);
-      execution.service_noise = section->boolean_or("service_noise", false);
-      batch.size = section->integer_or("batch", 1, 1, 4096);
-      scheduler = section->choice_or("scheduler", scheduler, {"none", "expertflow"});
-      execution.bounce = read_bounce(*section, flash);
-      read_path = section->choice_or("read_path", read_path, {"direct", "mmap"});
-      if (read_path == "mmap") {
-        check_mmap(*section, device, overlap, execution);
-        execution.read_path = ReadPath::kMmap;
-        execution.lanes = execution.threads;
-      }
-    }
-    if (!execution.bounce && has_bounce_rate(flash)) execution.bounce = layout != "contiguous";
-    if (scheduler == "expertflow") batch.scheduler = TokenSchedulerKind::kExpertFlow;
-    execution.overlap = overlap == "none"     ? Overlap::kNone
-                        : overlap == "expert" ? Overlap::kExpert
-                                              : Overlap::kProjection;
-    execution.layout = layout == "slices"  ? ExpertLayout::kSlices
-                       : layout == "fused" ? ExpertLayout::kFused
-                                           : ExpertLayout::kContiguous;
-    resolved_["execution"] = {{"overlap", overlap},
-                              {"lanes", execution.lanes},
-                              {"threads", execution.threads},
-                              {"expert_layout", layout},
-                              {"service_noise", execution.service_noise},
-                              {"batch", batch.size},
-                              {"scheduler", scheduler},
-                              {"read_path", read_path}};
-    read_compute_options(given, root_, device, execution, resolved_["execution"]);
-    resolved_["execution"]["bounce"] = execution.bounce ? Json(*execution.bounce) : Json(nullptr);
-    return execution;
-  }
-
-  static bool has_bounce_rate(const FlashSpec* flash) {
-    return flash != nullptr && flash->bounce_gbps > 0;
-  }
-
-  // What is said. Where nothing is: slices of an expert lie anywhere in their file, so that direct
-  // reads need a bounce buffer (hardware reference, 1.2); an expert in one run of bytes is taken to
-  // lie on a page.
-  static std::optional<bool> read_bounce(Section& section, const FlashSpec* flash) {
-    section.accept("bounce");
-    if (!section.has("bounce")) return std::nullopt;
-    const bool bounce = section.boolean("bounce");
-    if (bounce && !has_bounce_rate(flash)) {
-      throw section.error("bounce",
-                          "expected false or null, because the device has no flash.bounce_gbps");
-    }
-    return bounce;
-  }
-
-  static void check_mmap(const Section& section, const std::optional<Device>& device,
-                         const std::string& overlap, const ExecutionOptions& execution) {
-    const auto refuse = [&section](const std::string& why) {
-      return section.error("read_path", "expected direct, because " + why + ", got mmap");
-    };
-    if (!device) throw refuse("without a device there is no time");
-    if (!device->tiers.empty()) throw refuse("a tier lies between flash and the cache");
-    if (!device->flash->mmap_fault_us) {
-      throw refuse("the device " + device->name + " has no flash.mmap_fault_us");
-    }
-    if (overlap != "none") {
-      throw section.error("overlap",
-                          "expected none with read_path mmap, because the page faults are within "
-                          "the product, got " +
-                              overlap);
-    }
-    if (section.has("lanes") && execution.lanes != execution.threads) {
-      throw section.error("lanes",
-                          fmt::format("expected none, or the {} threads, with read_path mmap, got "
-                                      "{}",
-                                      execution.threads, execution.lanes));
-    }
-  }
-
-  // A memory map: pages land where they are used, and the fault is all there is to admitting them.
-  static void fault_pages(Device& device, const ExecutionOptions& execution,
-                          const Section& prefetch) {
-    if (prefetch.json().at("policy") != "none") {
-      throw prefetch.error("policy",
-                           "expected none with execution.read_path mmap, because nobody reads but "
-                           "the product itself");
-    }
-    device.flash = page_fault_path(*device.flash, execution.threads);
-    device.dram.dma_factor = 1;
-    device.memory.admit_us_per_page = 0;
   }
 
   Section root_;

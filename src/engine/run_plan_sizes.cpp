@@ -175,9 +175,15 @@ MemoryDemand RunPlan::memory_demand() const {
     return static_cast<std::uint64_t>(std::llround(mib * static_cast<double>(kMiB)));
   };
   const std::vector<std::uint64_t> kv = kv_bytes_by_pass(schedule_, *costs_);
-  return {bytes(config_.memory.app_budget_mib), costs_->dense_bytes(),
-          bytes(config_.memory.buffers_mib), *std::max_element(kv.begin(), kv.end()),
-          cache_bytes()};
+  const MoeModel& model = *config_.model;
+  const std::uint64_t table =
+      model.tie_word_embeddings ? 0 : bytes_of(model.embedding_params(), config_.bits.dense);
+  return {bytes(config_.memory.app_budget_mib),
+          costs_->dense_bytes(),
+          bytes(config_.memory.buffers_mib),
+          *std::max_element(kv.begin(), kv.end()),
+          cache_bytes(),
+          table};
 }
 
 }  // namespace moesim

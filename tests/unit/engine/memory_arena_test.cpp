@@ -10,10 +10,12 @@ namespace {
 
 constexpr double kExpertMib = 0.75;
 
-// The phone's proportions: zram slower than flash, a quarter of what is stolen billed to the app.
+// The phone's proportions: zram of one core slower than flash, a quarter of what is stolen billed
+// to the app. Every token reads the whole of the one table.
 Scenario phone_like(std::size_t tokens = 200) {
   Scenario scenario(tokens, 3);
   scenario.config["trace"]["warmup_tokens"] = 20;
+  scenario.config["model"]["tie_word_embeddings"] = true;
   scenario.config["device"]["flash"]["bw_gbps"] = 2.4;
   scenario.config["device"]["flash"]["mmap_fault_us"] = 90;
   Json& memory = scenario.config["device"]["memory"];
@@ -39,11 +41,35 @@ double overhead_ms(const RunReport& report) {
          static_cast<double>(report.result.measured_tokens);
 }
 
+// What memory costs a token beside what it costs with plenty of it.
+double extra_ms(Scenario scenario) {
+  const double short_of_it = overhead_ms(scenario.run());
+  scenario.config["memory"]["app_budget_mib"] = 1e6;
+  return short_of_it - overhead_ms(scenario.run());
+}
+
+// Its rates hold at 2 GHz; when it is hot it runs at 1 GHz.
+Scenario clocked(std::size_t tokens = 60) {
+  Scenario scenario = phone_like(tokens);
+  Json& device = scenario.config["device"];
+  device["cpu"]["clock_ghz"] = 2.0;
+  device["flash"]["hot_derate"] = 0.5;
+  device["thermal"] = {{"tau_s", 90},
+                       {"caps_ghz", Json::array({1.0})},
+                       {"caps_heat", Json::array({0.9})},
+                       {"flash_heat", 0.9}};
+  device["provenance"]["/thermal"] = {{"tag", "estimate"}, {"source", "made up for tests"}};
+  scenario.config["execution"]["thermal"] = "off";
+  return scenario;
+}
+
 }  // namespace
 
 TEST_SUITE("engine/memory_arena") {
   TEST_CASE("a larger cache first makes decoding faster, then slower, and always hits more") {
     Scenario scenario = phone_like();
+    scenario.config["execution"]["threads"] =
+        1;  // several bring pages back faster than flash would
     give_room(scenario, 32);
     std::vector<double> times;
     std::vector<std::uint64_t> hits;
@@ -74,9 +100,12 @@ TEST_SUITE("engine/memory_arena") {
   }
 
   TEST_CASE("what is moved adds up, and its price is overhead of the compute agent") {
-    for (const char* overlap : {"none", "expert", "projection"}) {
+    for (const auto& [overlap, threads] :
+         {std::pair{"none", 1}, {"none", 4}, {"expert", 1}, {"projection", 1}, {"projection", 4}}) {
       CAPTURE(overlap);
+      CAPTURE(threads);
       Scenario scenario = phone_like();
+      scenario.config["execution"]["threads"] = threads;
       scenario.config["execution"]["overlap"] = overlap;
       const RunReport plenty = scenario.run();
       give_room(scenario, 24);
@@ -88,10 +117,14 @@ TEST_SUITE("engine/memory_arena") {
       const double admitted = to_mib(report.result.cache.demand_bytes) / 180;
       CHECK(memory.reclaim_mib_per_token ==
             doctest::Approx(memory.refault_mib_per_token + admitted).epsilon(0.03));
-      const double price =
-          memory.refault_mib_per_token * to_ms(transfer_time(kMiB, to_rate(1.5))) +
-          memory.reclaim_mib_per_token * 0.23 * to_ms(transfer_time(kMiB, to_rate(1)));
-      CHECK(overhead_ms(report) - overhead_ms(plenty) == doctest::Approx(price).epsilon(1e-6));
+      // The threads of a product share what comes back and what that pushes out; what admission
+      // pushes out is for one.
+      const double returned = memory.refault_mib_per_token / threads;
+      const double pushed = returned + memory.reclaim_mib_per_token - memory.refault_mib_per_token;
+      const double price = returned * to_ms(transfer_time(kMiB, to_rate(1.5))) +
+                           pushed * 0.23 * to_ms(transfer_time(kMiB, to_rate(1)));
+      CHECK(overhead_ms(report) - overhead_ms(plenty) ==
+            doctest::Approx(price).epsilon(threads == 1 ? 1e-6 : 0.02));
       Duration sum{};
       for (const Duration part : report.result.time->path) sum += part;
       CHECK(sum == report.result.time->token_wall);
@@ -132,7 +165,7 @@ TEST_SUITE("engine/memory_arena") {
     const auto [anonymous, from_zram] = extra("anonymous");
     CHECK(from_zram < 0.25);
     CHECK(from_zram > 0.25 - kv_peak);
-    CHECK(anonymous == doctest::Approx(from_zram * 1.048576 * (1 / 1.5 + 0.23)).epsilon(1e-3));
+    CHECK(anonymous == doctest::Approx(from_zram * 1.048576 * (1 / 1.5 + 0.23) / 4).epsilon(1e-3));
     const auto [file, from_flash] = extra("file");
     CHECK(from_flash == from_zram);
     CHECK(file == doctest::Approx(from_flash * 64 * 0.090 / 4).epsilon(0.1));  // whole windows
@@ -141,6 +174,73 @@ TEST_SUITE("engine/memory_arena") {
     CHECK(of_kv < kv_peak);
     CHECK(pinned < anonymous);
     CHECK(pinned > 0);
+  }
+
+  TEST_CASE("the input table goes first and is not missed, unless it is the head or pinned") {
+    Scenario scenario = phone_like(60);
+    scenario.config["model"]["tie_word_embeddings"] = false;
+    const RunReport plenty = scenario.run();
+    const double table = 1000 * 256 * 2 / static_cast<double>(kMiB);
+    give_room(scenario, 32);
+    const double budget = scenario.config["memory"]["app_budget_mib"].get<double>() - table;
+    scenario.config["memory"]["app_budget_mib"] = budget;
+    const RunReport without_table = scenario.run();
+    CHECK(without_table.result.memory->over_budget_mib() == doctest::Approx(table));
+    CHECK(without_table.result.memory->reclaim_mib_per_token == 0);
+    CHECK(result_json(without_table).at("throughput") == result_json(plenty).at("throughput"));
+    scenario.config["memory"]["dense_pages"] = "pinned";
+    CHECK(scenario.run().result.memory->reclaim_mib_per_token > 0);
+    scenario.config["memory"]["dense_pages"] = "anonymous";
+    scenario.config["memory"]["app_budget_mib"] = budget - 0.1;
+    CHECK(scenario.run().result.memory->reclaim_mib_per_token > 0);
+    Scenario tied = phone_like(60);
+    give_room(tied, 32 - table / kExpertMib);
+    CHECK(tied.run().result.memory->reclaim_mib_per_token > 0);
+  }
+
+  TEST_CASE("more threads than cores bring pages back no faster") {
+    Scenario scenario = phone_like(60);
+    scenario.config["device"]["memory"]["direct_reclaim_share"] = 0;
+    give_room(scenario, 24);
+    const double four = extra_ms(scenario);
+    scenario.config["execution"]["threads"] = 2;
+    CHECK(extra_ms(scenario) == doctest::Approx(2 * four).epsilon(1e-6));
+    scenario.config["execution"]["threads"] = 4;
+    Json& device = scenario.config["device"];
+    device["cpu"]["cores"] = Json::array({{{"count", 2}, {"ghz", 2.0}}});
+    device["provenance"]["/cpu/cores"] = device["provenance"]["/cpu"];
+    CHECK(extra_ms(scenario) == doctest::Approx(2 * four).epsilon(1e-6));
+  }
+
+  TEST_CASE("zram and reclaim follow the clock that is held, and the one that heat allows") {
+    Scenario scenario = clocked();
+    give_room(scenario, 24);
+    const double full = extra_ms(scenario);
+    REQUIRE(full > 0);
+    scenario.config["execution"]["clock_ghz"] = 1.0;
+    CHECK(extra_ms(scenario) == doctest::Approx(2 * full).epsilon(1e-6));
+    scenario.config["execution"].erase("clock_ghz");
+    scenario.config["execution"]["thermal"] = "sustained";
+    CHECK(extra_ms(scenario) == doctest::Approx(2 * full).epsilon(1e-6));
+    scenario.config["execution"]["thermal"] = "cold";
+    CHECK(extra_ms(scenario) == doctest::Approx(full).epsilon(1e-6));
+  }
+
+  TEST_CASE("page faults do not follow the clock, but the device's part is slower when it is hot") {
+    Scenario scenario = clocked();
+    scenario.config["cache"] = {{"capacity_experts", 0}};
+    scenario.config["weights"]["kv_bits"] = 1;
+    give_room(scenario, -2.5);
+    scenario.config["memory"]["dense_pages"] = "file";
+    const double full = extra_ms(scenario);
+    const double at_zram = scenario.run().result.memory->kv_peak_mib / (1.5 * 4);
+    REQUIRE(at_zram < 0.01 * full);
+    scenario.config["execution"]["clock_ghz"] = 1.0;
+    CHECK(extra_ms(scenario) == doctest::Approx(full).epsilon(0.001));
+    scenario.config["execution"].erase("clock_ghz");
+    scenario.config["execution"]["thermal"] = "sustained";
+    const double device_us = 16 * 1024 / 2.4e3;
+    CHECK(extra_ms(scenario) == doctest::Approx(full * (90 + device_us) / 90).epsilon(0.001));
   }
 
   TEST_CASE("dense weights that leave no room: every hit comes back") {

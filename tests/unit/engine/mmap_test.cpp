@@ -71,6 +71,21 @@ TEST_SUITE("engine/mmap") {
     CHECK(time.dram_bound_ms < direct.dram_bound_ms);
   }
 
+  TEST_CASE("nothing is bounced, whatever the device could do, and the clock changes no fault") {
+    Scenario scenario = mapped();
+    const RunReport before = scenario.run();
+    Json& device = scenario.config["device"];
+    device["flash"]["bounce_gbps"] = 2.5;
+    device["cpu"]["clock_ghz"] = 2.0;
+    CHECK(scenario.plan()->config().resolved["execution"]["bounce"] == false);
+    CHECK(stall_ms(scenario.run()) == stall_ms(before));
+    scenario.config["execution"]["bounce"] = false;
+    scenario.config["execution"]["clock_ghz"] = 1.0;
+    CHECK(stall_ms(scenario.run()) == stall_ms(before));
+    scenario.config["execution"]["bounce"] = true;
+    check_refused(scenario, "/execution/bounce: expected false or null with read_path mmap");
+  }
+
   TEST_CASE("two precisions share the threads as well") {
     Scenario scenario = mapped();
     scenario.config["weights"]["on_miss"] = {{"policy", "slices"}, {"low_bits", 4}};

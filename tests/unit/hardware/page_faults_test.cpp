@@ -46,6 +46,38 @@ TEST_SUITE("hardware/page_faults") {
     CHECK(to_ms(page_fault_time(flash(), 140 * kMiB, 4)) == doctest::Approx(201.6));
   }
 
+  TEST_CASE("a hot device is slower in its part of a fault, and as the limit") {
+    FlashSpec hot = flash();
+    hot.hot_derate = 0.5;
+    FlashDevice device(page_fault_path(hot, 4), 4);
+    device.set_derate(page_fault_path(hot, 4).hot_derate);
+    const double device_us = 16 * 1024 / 2e3;
+    const Duration fault = device.host_delay(16 * 1024) + device.service_time(16 * 1024);
+    CHECK(to_us(fault) == doctest::Approx(90 + device_us).epsilon(1e-5));
+    CHECK(page_fault_time(hot, kMiB, 4, 0.5) == from_us(16 * (90 + device_us)));
+    CHECK(page_fault_time(hot, kMiB, 64, 0.5) == transfer_time(kMiB, to_rate(1.0)));
+  }
+
+  TEST_CASE("what a fault contains is not charged again") {
+    FlashSpec rich = flash();
+    rich.bounce_gbps = 2.5;
+    rich.submission = Submission::kAsync;
+    rich.cycles_per_cmd = 12000;
+    rich.issue_clock_ghz = 3;
+    rich.max_cmd_kib = 4;
+    rich.multi_issuer_derate = 0.6;
+    rich.small_read_curve = {{4, 0.1}, {256, 0.2}};
+    rich.range_derate = {{1, 0.5}};
+    const FlashDevice plain(page_fault_path(flash(), 4), 4, 1024 * kMiB);
+    const FlashDevice device(page_fault_path(rich, 4), 4, 1024 * kMiB);
+    CHECK_FALSE(device.bounces());
+    CHECK_FALSE(device.submits_in_turn());
+    for (const std::uint64_t bytes : {std::uint64_t{16 * 1024}, kMiB}) {
+      CHECK(device.host_delay(bytes) == plain.host_delay(bytes));
+      CHECK(device.service_time(bytes) == plain.service_time(bytes));
+    }
+  }
+
   TEST_CASE("no more lanes than the device has places for") {
     FlashSpec narrow = flash();
     narrow.qd_limit = 2;
