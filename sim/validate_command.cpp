@@ -24,6 +24,11 @@ struct ValidateOptions {
   bool no_band = false;
 };
 
+// Names and reasons may quote bytes that are no UTF-8.
+std::string json_text(const TargetValidation& validation) {
+  return target_json(validation).dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
 void validate(const ValidateOptions& options) {
   ValidateTargetsOptions targets = options.targets;
   if (!options.traces.empty()) targets.traces = options.traces;
@@ -37,11 +42,10 @@ void validate(const ValidateOptions& options) {
   const TargetValidation validation = validate_targets(targets);
   if (terminal) fmt::print(stderr, "\r{:40}\r", "");
   if (!options.out.empty() && options.out != "-") {
-    write_file_atomically(
-        options.out, [&](std::ostream& out) { out << target_json(validation).dump(2) << '\n'; });
+    write_file_atomically(options.out, [&](std::ostream& out) { out << json_text(validation); });
   }
   if (options.out == "-") {
-    std::cout << target_json(validation).dump(2) << '\n';
+    std::cout << json_text(validation);
   } else if (options.markdown) {
     write_target_markdown(validation, std::cout);
   } else {

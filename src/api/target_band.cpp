@@ -28,7 +28,7 @@ std::optional<double> clock_in_force(const Json& config, const Json& device) {
 std::vector<BandCase> clock_cases(const Json& config, const Json& device) {
   std::vector<BandCase> cases;
   const auto clock = clock_in_force(config, device);
-  if (!clock || !device.contains("thermal")) return cases;
+  if (!clock || !device.contains("thermal") || device.at("thermal").is_null()) return cases;
   const auto caps = device.at("thermal").at("caps_ghz").get<std::vector<double>>();
   std::optional<double> above;
   std::optional<double> below;

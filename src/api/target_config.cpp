@@ -110,22 +110,19 @@ Json cache_of(const TargetRow& row, const Device& device) {
           {"eviction", eviction_of(row)}};
 }
 
-std::string layout_of(const TargetRow& row) {
-  if (row.expert_layout == "contiguous" || row.reads_per_expert == 1) return "contiguous";
-  return row.reads_per_expert == 2 ? "fused" : "slices";
-}
-
 std::optional<double> sensor(const TargetRow& row, const std::string& name) {
   const auto found = row.sensors.find(name);
   return found == row.sensors.end() ? std::nullopt : std::optional(found->second);
 }
 
-// The clock that the row is held at; none where nothing says that it was not the usual one.
-std::optional<double> clock_of(const TargetRow& row, const Json& device) {
+// The clock that the row is held at; none where nothing says that it was not the usual one, or
+// where the device's rates are not stated for a clock.
+std::optional<double> clock_of(const TargetRow& row, const TargetDevice& device) {
+  if (!device.device.cpu.clock_ghz) return std::nullopt;
   const auto entry = sensor(row, "clock_cap_entry_ghz");
   const auto exit = sensor(row, "clock_cap_exit_ghz");
   if (entry) return exit ? (*entry + *exit) / 2 : *entry;
-  return row.state == "hot" ? sustained_clock_ghz(device) : std::nullopt;
+  return row.state == "hot" ? sustained_clock_ghz(device.text) : std::nullopt;
 }
 
 Json execution_of(const TargetRow& row, const TargetDevice& device) {
@@ -135,7 +132,7 @@ Json execution_of(const TargetRow& row, const TargetDevice& device) {
   if (row.mmap) execution["read_path"] = "mmap";
   if (row.threads > 0) execution["threads"] = row.threads;
   if (row.lanes > 0) execution["lanes"] = row.lanes;
-  if (const auto clock = clock_of(row, device.text)) execution["clock_ghz"] = *clock;
+  if (const auto clock = clock_of(row, device)) execution["clock_ghz"] = *clock;
   return execution;
 }
 
@@ -198,6 +195,11 @@ Json target_config(const TargetRow& row, const TargetDevice& device, const Targe
           {"execution", execution_of(row, device)},
           {"memory", memory_of(row, device.device)},
           {"seed", 1}};
+}
+
+std::string layout_of(const TargetRow& row) {
+  if (row.expert_layout == "contiguous" || row.reads_per_expert == 1) return "contiguous";
+  return row.reads_per_expert == 2 ? "fused" : "slices";
 }
 
 std::vector<std::int64_t> expert_bytes_by_layer(const TargetRow& row) {

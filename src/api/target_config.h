@@ -40,6 +40,9 @@ TargetModel model_of(const TargetRow& row);
 Json target_config(const TargetRow& row, const TargetDevice& device, const TargetModel& model,
                    const std::string& trace_path);
 
+// How the row's experts lie in their file: contiguous, fused (gate and up together) or slices.
+std::string layout_of(const TargetRow& row);
+
 // Bytes of the row's experts by layer, [layers]: sizes spread evenly over the depth.
 std::vector<std::int64_t> expert_bytes_by_layer(const TargetRow& row);
 

@@ -57,15 +57,13 @@ double mean_of(const Rows& tokens, const std::function<std::uint64_t(const Token
 double read_mib(const TargetRow& row, const Rows& tokens) {
   const double bytes = mean_of(tokens, [](const TokenRow& token) { return token.read_bytes; });
   const double misses = mean_of(tokens, [](const TokenRow& token) { return token.misses; });
-  const double reads =
-      row.expert_layout == "contiguous" ? 0.0 : static_cast<double>(row.reads_per_expert) * misses;
-  return (bytes + reads * kSlicePaddingBytes) / static_cast<double>(kMiB);
+  return (bytes + padding_bytes(row) * misses) / static_cast<double>(kMiB);
 }
 
 double routed_bytes_per_token(const TargetRow& row) {
   double bytes = 0;
   for (const auto& [size, layers] : row.expert_bytes) {
-    bytes += static_cast<double>(size * layers * row.top_k);
+    bytes += static_cast<double>(size) * static_cast<double>(layers * row.top_k);
   }
   return bytes;
 }
@@ -84,7 +82,8 @@ double mean_wall(const Rows& tokens) {
 void keep_keys_of(const Json& measured, Json& numbers) {
   for (auto it = numbers.begin(); it != numbers.end();) {
     const auto found = measured.find(it.key());
-    const bool none = found == measured.end() || found->is_null();
+    const bool none =
+        found == measured.end() || found->is_null() || found->is_object() != it.value().is_object();
     if (none) {
       it = numbers.erase(it);
       continue;
@@ -144,9 +143,6 @@ SimulatedRow simulate_row(const TargetRow& row, const Json& config,
                     result.rows.end());
   SimulatedRow simulated;
   simulated.numbers = numbers_of(row, result, tokens);
-  const auto io = metric_of(simulated.numbers, "io_ms");
-  const auto mib = metric_of(simulated.numbers, "mib_per_token");
-  if (io && mib && *mib > 0) simulated.numbers["io_ms_per_mib"] = *io / *mib;
   simulated.walls_ms.reserve(result.rows.size());
   for (const TokenRow& token : result.rows) simulated.walls_ms.push_back(to_ms(token.wall));
   return simulated;

@@ -11,8 +11,7 @@
 namespace moesim {
 
 struct SimulatedRow {
-  Json numbers;                  // the keys of `measured`, null where there is no such number; and
-                                 // io_ms_per_mib
+  Json numbers;                  // the keys of `measured`, null where there is no such number
   std::vector<double> walls_ms;  // of every decoded token, the dropped ones too
 };
 

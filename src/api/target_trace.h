@@ -20,6 +20,9 @@ struct RowTrace {
 
 class TargetTraces {
  public:
+  // In the folder; that of one row at a time.
+  static constexpr const char* kFile = "routing.safetensors";
+
   // `folder`: where traces are written. `recordings`: what route_trace is relative to.
   TargetTraces(std::filesystem::path folder, std::filesystem::path recordings)
       : folder_(std::move(folder)), recordings_(std::move(recordings)) {}
@@ -31,9 +34,8 @@ class TargetTraces {
   RowTrace any(const TargetRow& row);
   // The same with the given noise, taken over from the row `from`.
   RowTrace like(const TargetRow& row, double noise, const std::string& from);
-  // Conditioned on the measured bytes: `config` is the row's, without a device, and reads the trace
-  // "conditioned.safetensors" of the folder. Throws UnsupportedRow where no noise gives these
-  // bytes.
+  // Conditioned on the measured bytes, to a thousandth: `config` is the row's, without a device,
+  // and reads the trace kFile. Throws UnsupportedRow where no noise gives these bytes.
   RowTrace conditioned(const TargetRow& row, const Json& config);
 
   // Bytes of experts that the row read per token, padding of O_DIRECT taken off; none where that
@@ -41,15 +43,14 @@ class TargetTraces {
   static std::optional<double> measured_bytes(const TargetRow& row);
 
  private:
-  void write_synthetic(const TargetRow& row, double noise, const std::string& file) const;
+  void write_synthetic(const TargetRow& row, double noise) const;
 
   std::filesystem::path folder_;
   std::filesystem::path recordings_;
   std::map<std::string, double> known_noise_;  // by what decides it
 };
 
-// What whole pages at both ends add to a read of a slice that lies unaligned in its file
-// (BigMoeOnEdge, README of its measurements: about 4 KiB per read).
-inline constexpr double kSlicePaddingBytes = 4096;
+// Bytes that O_DIRECT reads of one expert beside its own; 0 where it lies aligned in one piece.
+double padding_bytes(const TargetRow& row);
 
 }  // namespace moesim

@@ -1,17 +1,15 @@
 #include "api/validate_targets.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
+#include <cmath>
 #include <map>
-#include <sstream>
 
 #include "api/target_band.h"
 #include "api/target_config.h"
 #include "api/target_simulation.h"
 #include "api/target_trace.h"
+#include "calibration/token_table.h"
 #include "config/builtin.h"
-#include "core/files.h"
 #include "core/temporary_folder.h"
 
 namespace moesim {
@@ -22,31 +20,33 @@ const std::vector<std::string>& band_metrics() {
   return kMetrics;
 }
 
-// The column `wall_ms` of a per-token table; empty where there is no such file.
-std::vector<double> read_walls(const std::filesystem::path& path, const std::string& shown) {
-  std::error_code error;
-  if (!std::filesystem::is_regular_file(path, error)) return {};
-  std::istringstream text(read_text_file(path, shown));
-  std::vector<double> walls;
-  std::string line;
-  std::ptrdiff_t column = -1;
-  while (std::getline(text, line)) {
-    if (line.empty() || line[0] == '#') continue;
-    std::vector<std::string> cells;
-    std::istringstream cells_of(line);
-    for (std::string cell; std::getline(cells_of, cell, ',');) cells.push_back(cell);
-    if (column < 0) {
-      column = std::find(cells.begin(), cells.end(), "wall_ms") - cells.begin();
-      if (column == static_cast<std::ptrdiff_t>(cells.size())) return {};
-      continue;
-    }
-    try {
-      walls.push_back(std::stod(cells.at(static_cast<std::size_t>(column))));
-    } catch (const std::exception&) {
-      throw user_error(shown, "expected a number in the column wall_ms, got \"" + line + "\"");
-    }
-  }
-  return walls;
+// Without a cache of any kind, and without dropping any, routing decides only which experts are
+// read, not how many.
+bool every_expert_is_read(const TargetRow& row) {
+  return !row.mmap && row.cache_mib.value_or(0) <= 0 && row.drop_cold_frac.value_or(0) <= 0;
+}
+
+// Of two positive numbers that both are known of: time a MiB.
+std::optional<double> io_ms_per_mib(const Json& numbers) {
+  const auto io = metric_of(numbers, "io_ms");
+  const auto mib = metric_of(numbers, "mib_per_token");
+  return io && mib && *io > 0 && *mib > 0 ? std::optional(*io / *mib) : std::nullopt;
+}
+
+Json errors_of(const Json& measured, const Json& simulated) {
+  Json errors = target_errors(measured, simulated);
+  const auto was = io_ms_per_mib(measured);
+  const auto is = io_ms_per_mib(simulated);
+  if (was && is) errors["io_ms_per_mib"] = *is / *was - 1;
+  return errors;
+}
+
+TargetResult not_simulated(const TargetResult& result, const std::string& reason) {
+  TargetResult bare;
+  bare.row = result.row;
+  bare.fitted = result.fitted;
+  bare.reason = reason;
+  return bare;
 }
 
 class Validator {
@@ -56,26 +56,19 @@ class Validator {
         targets_(read_targets(options.targets, options.targets)),
         traces_(folder_.path(), recordings()) {
     choose_rows();
+    if (!options_.device.empty()) load_device(options_.device);
   }
 
   TargetValidation run() {
     TargetValidation validation;
     validation.targets = options_.targets;
-    // Rows that a later one takes its locality from come first; results keep the file's order.
-    std::vector<std::size_t> order;
-    for (const bool derived : {false, true}) {
-      for (std::size_t i = 0; i < targets_.rows.size(); ++i) {
-        if (takes_locality(targets_.rows[i]) == derived) order.push_back(i);
-      }
-    }
-    validation.rows.resize(targets_.rows.size());
-    for (std::size_t n = 0; n < order.size(); ++n) {
-      const TargetRow& row = targets_.rows[order[n]];
-      if (options_.progress) options_.progress(n, order.size(), row.id);
-      validation.rows[order[n]] = simulate(row);
+    validation.rows.reserve(chosen_.size());
+    for (const TargetRow* row : chosen_) {
+      if (options_.progress) options_.progress(validation.rows.size(), chosen_.size(), row->id);
+      validation.rows.push_back(simulate(*row));
     }
     for (const auto& [name, device] : devices_) validation.devices.push_back(name);
-    validation.contrasts = score_contrasts(targets_.contrasts, validation.rows);
+    validation.contrasts = score_contrasts(chosen_contrasts(), validation.rows);
     validation.summary = summarise(validation.rows, validation.contrasts);
     return validation;
   }
@@ -88,72 +81,96 @@ class Validator {
     return options_.traces.value_or(folder_of_targets() / ".." / "raw_traces");
   }
 
+  [[nodiscard]] bool is_chosen(const std::string& id) const {
+    return std::any_of(chosen_.begin(), chosen_.end(),
+                       [&](const TargetRow* row) { return row->id == id; });
+  }
+
   void choose_rows() {
-    if (options_.rows.empty()) return;
-    std::vector<TargetRow> chosen;
+    chosen_.reserve(targets_.rows.size());
+    if (options_.rows.empty()) {
+      for (const TargetRow& row : targets_.rows) chosen_.push_back(&row);
+    }
     for (const std::string& id : options_.rows) {
       const auto found = std::find_if(targets_.rows.begin(), targets_.rows.end(),
                                       [&](const TargetRow& row) { return row.id == id; });
       if (found == targets_.rows.end()) {
         throw user_error(options_.targets, "expected the id of a row, got \"" + id + "\"");
       }
-      chosen.push_back(*found);
+      if (!is_chosen(id)) chosen_.push_back(&*found);
     }
-    targets_.rows = std::move(chosen);
+  }
+
+  [[nodiscard]] std::vector<TargetContrast> chosen_contrasts() const {
     std::vector<TargetContrast> kept;
-    const auto is_chosen = [&](const std::string& id) {
-      return std::find(options_.rows.begin(), options_.rows.end(), id) != options_.rows.end();
-    };
     std::copy_if(targets_.contrasts.begin(), targets_.contrasts.end(), std::back_inserter(kept),
                  [&](const TargetContrast& c) { return is_chosen(c.a) && is_chosen(c.b); });
-    targets_.contrasts = std::move(kept);
+    return kept;
   }
 
-  // A row with a cache of which neither the routing nor the bytes were recorded.
-  static bool takes_locality(const TargetRow& row) {
-    const bool has_cache = row.mmap || row.cache_mib.value_or(0) > 0;
-    return has_cache && row.route_trace.empty() && !TargetTraces::measured_bytes(row);
-  }
-
-  const TargetDevice& device_of(const TargetRow& row) {
-    const std::string name = options_.device.empty() ? row.device : options_.device;
-    const auto known = devices_.find(name);
-    if (known != devices_.end()) return known->second;
+  const TargetDevice& load_device(const std::string& name) {
     const Section section = open_named(name, "devices");
     TargetDevice device{section.json(), read_device(section)};
     return devices_.emplace(name, std::move(device)).first->second;
   }
 
-  RowTrace trace_of(const TargetRow& row, const TargetDevice& device, const TargetModel& model) {
+  const TargetDevice& device_of(const TargetRow& row) {
+    const std::string& name = options_.device.empty() ? row.device : options_.device;
+    const auto known = devices_.find(name);
+    if (known != devices_.end()) return known->second;
+    const std::vector<std::string> names = builtin_names("devices");
+    if (std::find(names.begin(), names.end(), name) == names.end()) {
+      throw UnsupportedRow("no description of the device \"" + name + "\"");
+    }
+    return load_device(name);
+  }
+
+  RowTrace trace_of(const TargetRow& row) {
     if (!row.route_trace.empty()) return traces_.recorded(row);
-    if (takes_locality(row)) return like_another(row);
-    if (!row.mmap && row.cache_mib.value_or(0) <= 0) return traces_.any(row);
-    Json config = target_config(row, device, model, "conditioned.safetensors");
+    if (every_expert_is_read(row)) return traces_.any(row);
+    return TargetTraces::measured_bytes(row) ? conditioned(row) : like_another(row);
+  }
+
+  RowTrace conditioned(const TargetRow& row) {
+    Json config = target_config(row, device_of(row), model_of(row), TargetTraces::kFile);
     config["device"] = nullptr;
     config["prefetch"] = {{"policy", "none"}};
     config.erase("execution");
     config.erase("memory");
-    RowTrace trace = traces_.conditioned(row, config);
-    if (trace.noise) noises_.push_back({&row, *trace.noise});
-    return trace;
+    return traces_.conditioned(row, config);
   }
 
-  // The row of the same model and k whose cache is nearest in size.
-  RowTrace like_another(const TargetRow& row) {
-    const Noise* nearest = nullptr;
-    const auto distance = [&](const Noise& noise) {
-      return std::abs(noise.row->cache_mib.value_or(0) - row.cache_mib.value_or(1e9));
+  // Rows of the same model and k that can be conditioned, the nearest size of cache first. Of the
+  // whole file, so that it does not matter which rows are asked for.
+  [[nodiscard]] std::vector<const TargetRow*> like_rows(const TargetRow& row) const {
+    std::vector<const TargetRow*> rows;
+    for (const TargetRow& other : targets_.rows) {
+      const bool alike = other.group == row.group && other.top_k == row.top_k;
+      if (alike && other.route_trace.empty() && !every_expert_is_read(other) &&
+          TargetTraces::measured_bytes(other)) {
+        rows.push_back(&other);
+      }
+    }
+    const auto distance = [&](const TargetRow* other) {
+      return std::abs(other->cache_mib.value_or(0) - row.cache_mib.value_or(1e9));
     };
-    for (const Noise& noise : noises_) {
-      if (noise.row->group != row.group || noise.row->top_k != row.top_k) continue;
-      if (nearest == nullptr || distance(noise) < distance(*nearest)) nearest = &noise;
+    std::stable_sort(rows.begin(), rows.end(), [&](const TargetRow* a, const TargetRow* b) {
+      return distance(a) < distance(b);
+    });
+    return rows;
+  }
+
+  RowTrace like_another(const TargetRow& row) {
+    for (const TargetRow* other : like_rows(row)) {
+      try {
+        return traces_.like(row, conditioned(*other).noise.value(), other->id);
+      } catch (const UnsupportedRow&) {
+        continue;  // the next nearest
+      }
     }
-    if (nearest == nullptr) {
-      throw UnsupportedRow(
-          "neither its routing nor the bytes it read are recorded, and no other row "
-          "of this model and k has them");
-    }
-    return traces_.like(row, nearest->noise, nearest->row->id);
+    throw UnsupportedRow(
+        "neither its routing nor the bytes it read are recorded, and no other row "
+        "of this model and k has them");
   }
 
   TargetResult simulate(const TargetRow& row) {
@@ -162,8 +179,9 @@ class Validator {
     try {
       simulate(row, result);
     } catch (const UnsupportedRow& reason) {
-      result.simulated = nullptr;
-      result.reason = reason.what();
+      return not_simulated(result, reason.what());
+    } catch (const UserError& reason) {  // of the settings or the routing of this row
+      return not_simulated(result, reason.what());
     }
     return result;
   }
@@ -172,18 +190,15 @@ class Validator {
     const TargetDevice& device = device_of(row);
     const auto& fitted = device.device.fitted_rows;
     result.fitted = std::find(fitted.begin(), fitted.end(), row.id) != fitted.end();
+    if (!row.missing.empty()) throw UnsupportedRow("its " + row.missing + " is not recorded");
     const TargetModel model = model_of(row);
-    const RowTrace trace = trace_of(row, device, model);
+    const RowTrace trace = trace_of(row);
     result.standin = trace.standin;
     const Json config = target_config(row, device, model, trace.file);
     SimulatedRow simulated = simulate_row(row, config, folder_.path());
-    Json measured = row.measured;
-    const auto io = metric_of(measured, "io_ms");
-    const auto mib = metric_of(measured, "mib_per_token");
-    if (io && mib && *mib > 0) measured["io_ms_per_mib"] = *io / *mib;
-    result.error = target_errors(measured, simulated.numbers);
+    result.error = errors_of(row.measured, simulated.numbers);
     if (options_.with_band) result.band = band(row, config, device, simulated.numbers);
-    if (!row.route_trace.empty()) result.per_token = compare_tokens(row, simulated.walls_ms);
+    if (!row.route_trace.empty()) compare_tokens(row, std::move(simulated.walls_ms), result);
     result.simulated = std::move(simulated.numbers);
   }
 
@@ -193,36 +208,45 @@ class Validator {
     for (const std::vector<BandCase>& group : band_cases(config, device.text)) {
       runs.emplace_back();
       for (const BandCase& one : group) {
-        runs.back().push_back(simulate_row(row, one.config, folder_.path()).numbers);
+        try {
+          runs.back().push_back(simulate_row(row, one.config, folder_.path()).numbers);
+        } catch (const UserError&) {
+          continue;  // a value that no device can have (0 GB/s) does not bound the row
+        }
       }
     }
     return combine_band(numbers, runs, band_metrics());
   }
 
-  std::optional<PerTokenError> compare_tokens(const TargetRow& row, std::vector<double> simulated) {
-    std::vector<double> measured = read_walls(folder_of_targets() / row.file, row.file);
-    const std::size_t tokens = std::min(measured.size(), simulated.size());
-    if (tokens < row.tokens_dropped + 2) return std::nullopt;
-    const auto used = [&](std::vector<double>& walls) {
-      walls.resize(tokens);
-      walls.erase(walls.begin(), walls.begin() + static_cast<std::ptrdiff_t>(row.tokens_dropped));
-    };
-    used(measured);
-    used(simulated);
-    return per_token_error(measured, simulated);
+  // A row without a table of its own has no comparison; a defect of its table is the reason for
+  // none.
+  void compare_tokens(const TargetRow& row, std::vector<double> simulated,
+                      TargetResult& result) const {
+    const std::filesystem::path table = folder_of_targets() / row.file;
+    std::error_code error;
+    if (!std::filesystem::is_regular_file(table, error)) return;
+    try {
+      std::vector<double> measured = read_wall_ms(table, table.string());
+      const std::size_t tokens = std::min(measured.size(), simulated.size());
+      if (tokens < row.tokens_dropped + 2) return;
+      const auto used = [&](std::vector<double>& walls) {
+        walls.resize(tokens);
+        walls.erase(walls.begin(), walls.begin() + static_cast<std::ptrdiff_t>(row.tokens_dropped));
+      };
+      used(measured);
+      used(simulated);
+      result.per_token = per_token_error(measured, simulated);
+    } catch (const UserError& defect) {
+      result.reason = defect.what();
+    }
   }
-
-  struct Noise {
-    const TargetRow* row;
-    double noise;
-  };
 
   const ValidateTargetsOptions& options_;
   TemporaryFolder folder_;
   TargetFile targets_;
+  std::vector<const TargetRow*> chosen_;
   TargetTraces traces_;
   std::map<std::string, TargetDevice> devices_;
-  std::vector<Noise> noises_;
 };
 
 }  // namespace

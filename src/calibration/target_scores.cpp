@@ -85,9 +85,10 @@ const TargetResult* find_row(const std::vector<TargetResult>& rows, const std::s
 
 // b / a - 1 of a metric, in percent.
 std::optional<double> change_pct(const Json& a, const Json& b, const std::string& metric) {
-  const double before = metric_of(a, metric).value_or(0);
-  const double after = metric_of(b, metric).value_or(0);
-  return before > 0 && after > 0 ? std::optional(100 * (after / before - 1)) : std::nullopt;
+  const auto before = metric_of(a, metric);
+  const auto after = metric_of(b, metric);
+  if (!before || !after || *before <= 0) return std::nullopt;
+  return 100 * (*after / *before - 1);
 }
 
 }  // namespace

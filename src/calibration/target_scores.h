@@ -23,7 +23,7 @@ PerTokenError per_token_error(const std::vector<double>& measured,
                               const std::vector<double>& simulated);
 
 // What became of one row. `simulated` is null where it could not be simulated, and `reason` says
-// why.
+// why; beside a simulation it says why there is no comparison token by token.
 struct TargetResult {
   TargetRow row;
   Json simulated;  // the keys of row.measured; null where this program has no such number

@@ -11,13 +11,18 @@ namespace moesim {
 namespace {
 
 constexpr const char* kSchema = "phone-measurements/1";
-constexpr std::uint64_t kMost = 1U << 20U;  // of anything that is counted
+constexpr std::uint64_t kMost = 1U << 20U;         // of anything that is counted
+constexpr std::uint64_t kMostBytes = 1ULL << 40U;  // of an expert, or of dense weights
 
 std::optional<double> optional_number(Section& row, const std::string& key,
                                       const NumberRange& range = kNonNegative) {
   row.know(key);
   if (!row.has(key)) return std::nullopt;
   return row.number(key, range);
+}
+
+bool is_within(const Json& count, std::uint64_t most) {
+  return count.get<std::uint64_t>() > 0 && count.get<std::uint64_t>() <= most;
 }
 
 // [[bytes, layers], ...]
@@ -29,8 +34,8 @@ std::vector<std::pair<std::uint64_t, std::size_t>> read_expert_bytes(Section& ro
   for (std::size_t i = 0; right && i < sizes.size(); ++i) {
     const Json& pair = sizes[i];
     right = pair.is_array() && pair.size() == 2 && pair[0].is_number_unsigned() &&
-            pair[1].is_number_unsigned() && pair[0].get<std::uint64_t>() > 0 &&
-            pair[1].get<std::uint64_t>() > 0 && pair[1].get<std::uint64_t>() <= kMost;
+            pair[1].is_number_unsigned() && is_within(pair[0], kMostBytes) &&
+            is_within(pair[1], kMost);
     if (right) result.emplace_back(pair[0].get<std::uint64_t>(), pair[1].get<std::size_t>());
   }
   if (!right) throw row.error(key, "expected [[bytes, layers], ...], got " + sizes.dump());
@@ -64,7 +69,18 @@ void read_engine(Section& section, TargetRow& row) {
   row.threads = section.optional_integer("threads", 1, kMost).value_or(0);
 }
 
+// The first size that is there as null; "" where all are recorded.
+std::string missing_size(Section& section) {
+  for (const char* key : {"top_k", "layers", "experts", "expert_bytes_by_layer_count",
+                          "dense_bytes_per_token", "head_bytes_per_token"}) {
+    if (section.json().contains(key) && section.json().at(key).is_null()) return key;
+  }
+  return "";
+}
+
 void read_shape(Section& section, TargetRow& row) {
+  row.missing = missing_size(section);
+  if (!row.missing.empty()) return;
   row.top_k = section.integer("top_k", 1, kMost);
   row.layers = section.integer("layers", 1, kMost);
   row.experts = section.integer("experts", row.top_k, kMost);
@@ -75,8 +91,8 @@ void read_shape(Section& section, TargetRow& row) {
     throw section.error("expert_bytes_by_layer_count",
                         fmt::format("expected sizes for {} layers, got {}", row.layers, layers));
   }
-  row.dense_bytes = section.integer("dense_bytes_per_token");
-  row.head_bytes = section.integer("head_bytes_per_token");
+  row.dense_bytes = section.integer("dense_bytes_per_token", 0, kMostBytes);
+  row.head_bytes = section.integer("head_bytes_per_token", 0, kMostBytes);
 }
 
 TargetRow read_row(Section section) {
@@ -89,7 +105,7 @@ TargetRow read_row(Section section) {
   row.file = section.string_or("file", "");
   row.device = section.string("device");
   row.model = section.string("model");
-  row.format = section.string("format");
+  row.format = section.string_or("format", "");
   row.tokens = section.integer("tokens", 1, kMost);
   row.prompt_tokens = section.integer_or("prompt_tokens", 0, 0, kMost);
   row.route_trace = section.string_or("route_trace", "");

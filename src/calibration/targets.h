@@ -2,7 +2,8 @@
 //
 // The file is JSON with "schema": "phone-measurements/1": `rows` (settings, state of the device and
 // what was measured) and `contrasts` (two rows that differ in one thing). Keys that are not read
-// here are kept out of the way: the format is somebody else's and may grow.
+// here are kept out of the way: the format is somebody else's and may grow. A null means that
+// something was not recorded; a row whose sizes are null is read, but cannot be simulated.
 #pragma once
 
 #include <cstddef>
@@ -27,6 +28,8 @@ struct TargetRow {
   std::string device;
   std::string model;
   std::string format;
+  std::string
+      missing;  // the key of a size that is null; what follows from it is left out; "": none
   std::size_t top_k = 0;
   std::optional<double> cache_mib;  // none: no cache of the application's own
   std::size_t lanes = 0;            // 0: not recorded

@@ -14,7 +14,7 @@ TemporaryFolder::TemporaryFolder() {
   const std::filesystem::path base = std::filesystem::temp_directory_path(error);
   std::string name = (base / "moesim-XXXXXX").string();
   if (error || mkdtemp(name.data()) == nullptr) {
-    throw user_error(name,
+    throw user_error(error ? "TMPDIR" : name,
                      "a folder for temporary files cannot be made here (TMPDIR names another)");
   }
   path_ = name;

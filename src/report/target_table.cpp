@@ -100,6 +100,8 @@ void write_row(const TargetResult& result, std::ostream& out) {
         "{:.3f}\n",
         result.per_token->tokens, 100 * result.per_token->median_abs, 100 * result.per_token->mape,
         result.per_token->correlation);
+  } else if (!result.reason.empty()) {
+    out << fmt::format("  not compared token by token: {}\n", result.reason);
   }
 }
 
@@ -160,7 +162,7 @@ void write_markdown_bands(const TargetValidation& validation, std::ostream& out)
   out << "| row | tok/s | mean, ms | io, ms | compute, ms | routing |\n"
          "| --- | --- | --- | --- | --- | --- |\n";
   for (const TargetResult& result : validation.rows) {
-    const std::string routing = !result.reason.empty()           ? "not simulated: " + result.reason
+    const std::string routing = !result.simulated.is_object()    ? "not simulated: " + result.reason
                                 : !result.standin.empty()        ? result.standin
                                 : result.row.route_trace.empty() ? "every expert is read"
                                                                  : "its own";
