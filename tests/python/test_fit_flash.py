@@ -73,7 +73,7 @@ def test_devices_are_listed_with_the_tags_of_the_values_that_matter_most(run_sim
     assert values["dram/total_gbps"]["tag"] == "measured"
     assert values["dram/total_gbps"]["value"] == 61.9
     assert values["flash/bw_gbps"]["tag"] == "derived"
-    assert values["cpu/q4_kernel_gbps"]["tag"] == "estimate"
+    assert values["cpu/q4_kernel_gbps"]["tag"] == "derived"
     assert all(v["source"] for v in values.values())
     for device in devices.values():
         assert device["key_values"], device["name"]
