@@ -1,10 +1,12 @@
 // Cores that read lanes take from computing.
 //
 // A lane whose read is in a phase that a core carries out (the host delay, a copy) occupies one.
-// Where threads and lanes together are more than the cores, the threads then share what is left:
-// compute work runs at (cores - lanes at work) / threads of its rate, and at no less than one
-// core's. A machine where that cannot happen has no CoreUse. Left out: cores of unequal speed, and
-// fixed costs (layer overhead, admission), which are not stretched.
+// Where threads and lanes together are more than the cores, the scheduler gives all of them equal
+// shares: compute work runs at cores / (threads + lanes at work) of its rate. Threads that wait for
+// a read keep their cores busy, as those of llama.cpp do, so that with overlap the lanes in turn
+// have the same share as if all were at work; without overlap nobody computes while they read. A
+// machine where that cannot happen has no CoreUse. Left out: cores of unequal speed, and fixed
+// costs (layer overhead, admission), which are not stretched.
 #pragma once
 
 #include <algorithm>
@@ -36,25 +38,27 @@ class CoreUse {
   }
 
   [[nodiscard]] std::size_t busy_lanes() const { return busy_; }
-  // Cores that the threads have, of as many as they can use.
-  [[nodiscard]] std::size_t left() const {
-    const std::size_t idle = cores_ > busy_ ? cores_ - busy_ : 1;
-    return std::min(idle, threads_);
+  // Of its rate, what compute work has.
+  [[nodiscard]] CoreShare share() const { return {cores_, std::max(cores_, threads_ + busy_)}; }
+  // Of a core, what a lane has where threads compute or wait while it reads.
+  static double lane_share(std::size_t cores, std::size_t threads, std::size_t lanes) {
+    const std::size_t wanted = std::min(threads, cores) + lanes;
+    return static_cast<double>(cores) / static_cast<double>(std::max(cores, wanted));
   }
 
  private:
   void tell() {
-    const std::size_t now = left();
-    if (now == told_) return;
-    told_ = now;
-    bus_.slow_cores({now, threads_});
+    const CoreShare now = share();
+    if (now.of == told_) return;
+    told_ = now.of;
+    bus_.slow_cores(now);
   }
 
   std::size_t cores_;
   std::size_t threads_;
   MemoryBus& bus_;
   std::size_t busy_ = 0;
-  std::size_t told_ = threads_;
+  std::size_t told_ = cores_;  // what the share was last out of
 };
 
 }  // namespace moesim

@@ -135,6 +135,7 @@ class DecodeSimulation {
   ComputeAgent compute_;
   StorePath store_;
   std::unique_ptr<CoreUse> cores_;       // null where lanes cannot take cores from computing
+  double lane_share_ = 1;                // of a core, what a lane has
   std::optional<ThermalState> thermal_;  // none where heat is not simulated
   std::uint8_t agent_ = 0;               // of the product submitted last
   RunObserver* observer_ = nullptr;

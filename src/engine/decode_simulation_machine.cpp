@@ -14,13 +14,16 @@ void DecodeSimulation::watch_cores() {
   if (!on_cpu || !flash || flash->submission == Submission::kAsync) return;
   if (!CoreUse::is_needed(cores, execution.threads, execution.lanes)) return;
   cores_ = std::make_unique<CoreUse>(cores, execution.threads, bus_);
+  if (execution.overlap != Overlap::kNone) {
+    lane_share_ = CoreUse::lane_share(cores, execution.threads, execution.lanes);
+  }
   store_.set_core_use(*cores_);
 }
 
 // Through a memory map the host's part of a read is that of a page fault, which no clock changes.
 void DecodeSimulation::set_clock(double relative) {
   costs_.set_clock(relative);
-  if (parts_.execution.read_path == ReadPath::kDirect) store_.set_clock(relative);
+  if (parts_.execution.read_path == ReadPath::kDirect) store_.set_clock(relative * lane_share_);
   if (parts_.arena != nullptr) parts_.arena->set_clock(relative);
 }
 
