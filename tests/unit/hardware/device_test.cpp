@@ -91,6 +91,42 @@ TEST_SUITE("hardware/device") {
     CHECK(device.energy->platform_w == 1.0);
   }
 
+  TEST_CASE("what a validation needs of a device is read where it is there") {
+    Device device = read(smallest());
+    CHECK(!device.memory.reserve_mib);
+    CHECK(device.fitted_rows.empty());
+    Json text = smallest();
+    text["memory"]["reserve_mib"] = 1500.5;
+    text["fitted_rows"] = {"A", "B"};
+    device = read(text);
+    CHECK(device.memory.reserve_mib == 1500.5);
+    CHECK(device.fitted_rows == std::vector<std::string>{"A", "B"});
+    text["memory"]["reserve_mib"] = 0;
+    CHECK(read(text).memory.reserve_mib == 0);
+    CHECK(contains(error_after(R"({"memory": {"reserve_mib": -1}})"),
+                   "d.json: /memory/reserve_mib: expected "));
+    CHECK(error_after(R"({"fitted_rows": "C1"})") ==
+          "d.json: /fitted_rows: expected an array of strings, got \"C1\"");
+    CHECK(error_after(R"({"fitted_rows": ["C1", 2]})") ==
+          "d.json: /fitted_rows: expected an array of strings, got [\"C1\",2]");
+  }
+
+  TEST_CASE("an entry of the provenance may state how uncertain its number is") {
+    Json text = smallest();
+    text["provenance"]["/flash"]["spread"] = 0.25;
+    text["provenance"]["/cpu/threads"]["spread"] = 0;
+    const Device device = read(text);
+    CHECK(device.provenance["/flash/bw_gbps"]["spread"] == 0.25);
+    CHECK(device.provenance["/flash/host_delay_us"]["spread"] == 0.25);
+    CHECK(device.provenance["/cpu/threads"]["spread"] == 0);
+    CHECK(!device.provenance["/dram/total_gbps"].contains("spread"));
+    for (const char* wrong : {"-0.1", "1.1", "\"10 %\""}) {
+      const std::string change =
+          std::string(R"({"provenance": {"/dram": {"spread": )") + wrong + "}}}";
+      CHECK(contains(error_after(change.c_str()), ": expected a number in [0, 1], got "));
+    }
+  }
+
   TEST_CASE("what asynchronous and small reads need reaches its field") {
     const std::filesystem::path path = source_dir() / "configs/devices/oneplus-12.json";
     const Device device = read_device(Section(read_json_file(path, "d.json"), "d.json", ""));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <functional>
 
 #include "core/select.h"
@@ -104,6 +105,78 @@ TEST_SUITE("trace/synthetic") {
     options.skew = 0.0;
     options.locality = 0.0;  // Independent draws: k / experts is left.
     CHECK(overlap_at(options, 1) == doctest::Approx(0.25).epsilon(0.06));
+  }
+
+  // Mean over tokens of the number of experts, in all layers, that the token before did not select.
+  struct Surprise {
+    double mean = 0;
+    double variance = 0;
+    double covariance = 0;  // of the two halves of the layers
+  };
+  static Surprise surprise_with(double burst) {
+    SyntheticOptions options = small_drift();
+    options.layers = 8;
+    options.burst = burst;
+    const Trace trace = trace_with(options);
+    std::vector<std::array<double, 2>> news(options.tokens);
+    std::vector<float> row(options.experts);
+    for (std::size_t layer = 0; layer < options.layers; ++layer) {
+      std::vector<std::size_t> last(options.k);
+      for (std::size_t token = 0; token < options.tokens; ++token) {
+        trace.read_logits(token, LayerId{static_cast<std::uint16_t>(layer)}, row);
+        std::vector<std::size_t> best(options.k);
+        select_top_k(std::span<const float>(row), std::span(best));
+        for (const std::size_t id : best) {
+          if (std::find(last.begin(), last.end(), id) == last.end()) ++news[token].at(layer % 2);
+        }
+        last = best;
+      }
+    }
+    Surprise surprise;
+    const auto tokens = static_cast<double>(options.tokens);
+    std::array<double, 2> means{};
+    for (const auto& halves : news) {
+      means[0] += halves[0] / tokens;
+      means[1] += halves[1] / tokens;
+    }
+    surprise.mean = means[0] + means[1];
+    for (const auto& halves : news) {
+      surprise.covariance += (halves[0] - means[0]) * (halves[1] - means[1]) / tokens;
+      const double deviation = halves[0] + halves[1] - surprise.mean;
+      surprise.variance += deviation * deviation / tokens;
+    }
+    return surprise;
+  }
+
+  TEST_CASE("bursts make some tokens more surprising than others, in all layers alike") {
+    const Surprise even = surprise_with(0);
+    const Surprise bursts = surprise_with(1.5);
+    CHECK(bursts.variance > 2 * even.variance);
+    CHECK(bursts.covariance > 4 * std::abs(even.covariance));
+    CHECK(bursts.mean == doctest::Approx(even.mean).epsilon(0.3));
+  }
+
+  TEST_CASE("without bursts no byte changes, with them the provenance says so") {
+    SyntheticOptions options = small_drift();
+    const TraceData plain = synthetic_trace(options);
+    options.burst = 0.0;
+    CHECK(trace_image(synthetic_trace(options)) == trace_image(plain));
+    CHECK(!contains(plain.metadata.at("provenance"), "burst"));
+    options.burst = 0.7;
+    const TraceData bursts = synthetic_trace(options);
+    CHECK(bursts.logits != plain.logits);
+    CHECK(contains(bursts.metadata.at("provenance"), ", noise 0.5, burst 0.7, seed 1"));
+    CHECK(trace_image(synthetic_trace(options)) == trace_image(bursts));
+  }
+
+  TEST_CASE("bursts outside their range are refused") {
+    for (const double burst : {-0.1, 3.1}) {
+      CHECK(contains(error_with([&](SyntheticOptions& options) { options.burst = burst; }),
+                     "synthetic trace: burst: expected a number in [0, 3], got "));
+    }
+    SyntheticOptions options = small_drift();
+    options.burst = 3;
+    for (const float logit : synthetic_trace(options).logits) CHECK_FALSE(std::isinf(logit));
   }
 
   TEST_CASE("skew makes some experts popular") {
