@@ -24,9 +24,9 @@ void add_graph_command(CLI::App& app) {
     if (!plan->config().model) {
       throw user_error(*config_path, "expected a model, got none: the graph is that of its layers");
     }
-    const TokenGraphOptions options{
-        plan->session().max_visit_experts(), plan->config().execution.overlap,
-        plan->session().routing().max_executions(), plan->config().execution.admission};
+    const TokenGraphOptions options{plan->session().max_visit_experts(),
+                                    plan->config().execution.overlap,
+                                    plan->session().routing().max_executions()};
     write_graphviz(build_token_graph(*plan->config().model, options), std::cout);
   });
 }

@@ -127,8 +127,7 @@ std::optional<double> clock_of(const TargetRow& row, const TargetDevice& device)
 
 Json execution_of(const TargetRow& row, const TargetDevice& device) {
   Json execution = {{"overlap", row.overlap ? "projection" : "none"},
-                    {"expert_layout", layout_of(row)},
-                    {"admission", "ahead"}};
+                    {"expert_layout", layout_of(row)}};
   if (row.mmap) execution["read_path"] = "mmap";
   if (row.threads > 0) execution["threads"] = row.threads;
   if (row.lanes > 0) execution["lanes"] = row.lanes;

@@ -34,8 +34,7 @@ TargetModel model_of(const TargetRow& row);
 // Settings are taken as they are. Of the state: the recorded clock cap is held (the mean of entry
 // and exit); a hot device whose clocks were not recorded runs at its sustained clock, with flash as
 // it is; under pressure the app may use what was available at the start less the device's reserve;
-// dense weights in the page cache are `file` pages. Pages of the misses of a layer are committed
-// before the first of them is read: rows with overlap show that reading does not hide it. No
+// dense weights in the page cache are `file` pages. No
 // measured time is used. Throws UnsupportedRow.
 Json target_config(const TargetRow& row, const TargetDevice& device, const TargetModel& model,
                    const std::string& trace_path);

@@ -10,8 +10,7 @@ namespace moesim {
 namespace {
 
 TokenGraphOptions graph_options(const SimulationParts& parts, std::size_t slots) {
-  return {slots, parts.execution.overlap, parts.session->routing().max_executions(),
-          parts.execution.admission};
+  return {slots, parts.execution.overlap, parts.session->routing().max_executions()};
 }
 
 // Experts that may be read ahead at one moment.
@@ -80,8 +79,8 @@ DecodeSimulation::DecodeSimulation(const SimulationParts& parts)
   begin_heat();
   std::size_t tasks = token_graph_.size();
   if (parts.schedule->prefill_tokens > 0) {
-    prefill_graph_ = std::make_unique<CompiledGraph>(build_token_graph(
-        *parts.model, {shape_.experts, parts.execution.overlap, 1, parts.execution.admission}));
+    prefill_graph_ = std::make_unique<CompiledGraph>(
+        build_token_graph(*parts.model, {shape_.experts, parts.execution.overlap, 1}));
     tasks = std::max(tasks, prefill_graph_->size());
   }
   queue_.reserve(parts.execution.lanes * 2 + 64);
@@ -212,7 +211,6 @@ bool DecodeSimulation::takes_no_time(const Task& task) const {
   if (task.execution >= executions_[task.hidden_layer] && task.kind != TaskKind::kHead) return true;
   switch (task.kind) {
     case TaskKind::kFetched:
-    case TaskKind::kAdmitted:
     case TaskKind::kCombine:
       return true;
     case TaskKind::kFetch:

@@ -65,7 +65,6 @@ ExecutionOptions read_execution(Section& root, const std::optional<Device>& devi
   std::string layout = "slices";
   std::string scheduler = "none";
   std::string read_path = "direct";
-  std::string admission = "arrival";
   const std::optional<Section> given = root.optional_object("execution");
   if (auto section = given) {
     overlap = section->choice_or("overlap", overlap, {"none", "expert", "projection"});
@@ -81,7 +80,6 @@ ExecutionOptions read_execution(Section& root, const std::optional<Device>& devi
     batch.size = section->integer_or("batch", 1, 1, 4096);
     scheduler = section->choice_or("scheduler", scheduler, {"none", "expertflow"});
     execution.bounce = read_bounce(*section, flash);
-    admission = section->choice_or("admission", admission, {"arrival", "ahead"});
     read_path = section->choice_or("read_path", read_path, {"direct", "mmap"});
     if (read_path == "mmap") {
       check_mmap(*section, device, overlap, execution);
@@ -92,7 +90,6 @@ ExecutionOptions read_execution(Section& root, const std::optional<Device>& devi
   }
   if (!execution.bounce && has_bounce_rate(flash)) execution.bounce = layout != "contiguous";
   if (scheduler == "expertflow") batch.scheduler = TokenSchedulerKind::kExpertFlow;
-  if (admission == "ahead") execution.admission = AdmissionOrder::kAhead;
   execution.overlap = overlap == "none"     ? Overlap::kNone
                       : overlap == "expert" ? Overlap::kExpert
                                             : Overlap::kProjection;
@@ -106,8 +103,7 @@ ExecutionOptions read_execution(Section& root, const std::optional<Device>& devi
               {"service_noise", execution.service_noise},
               {"batch", batch.size},
               {"scheduler", scheduler},
-              {"read_path", read_path},
-              {"admission", admission}};
+              {"read_path", read_path}};
   read_compute_options(given, root, device, execution, resolved);
   resolved["bounce"] = execution.bounce ? Json(*execution.bounce) : Json(nullptr);
   return execution;

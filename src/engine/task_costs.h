@@ -48,7 +48,6 @@ enum class ReadPath : std::uint8_t { kDirect, kMmap };
 
 struct ExecutionOptions {
   Overlap overlap = Overlap::kNone;
-  AdmissionOrder admission = AdmissionOrder::kArrival;
   std::size_t lanes = 1;
   std::size_t threads = 1;
   ExpertLayout layout = ExpertLayout::kSlices;

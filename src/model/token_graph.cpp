@@ -28,8 +28,6 @@ const char* to_string(TaskKind kind) {
       return "fetched";
     case TaskKind::kAdmit:
       return "admit";
-    case TaskKind::kAdmitted:
-      return "admitted";
     case TaskKind::kExpert:
       return "expert";
     case TaskKind::kExpertDown:
@@ -98,12 +96,10 @@ class GraphBuilder {
     append(TaskKind::kRouter);
     const Vertex router = last_;
     const Vertex combine = add(TaskKind::kCombine);
-    const bool ahead = options_.admission == AdmissionOrder::kAhead;
-    const Vertex known = ahead ? admit_all(router) : router;  // what reading may start after
-    Vertex ready = router;                                    // what computing may start after
+    Vertex ready = router;  // what computing may start after
     std::vector<Vertex> fetches;
     for (std::size_t slot = 0; slot < options_.slots; ++slot) {
-      fetches.push_back(add_after(known, TaskKind::kFetch, slot));
+      fetches.push_back(add_after(router, TaskKind::kFetch, slot));
     }
     if (options_.overlap == Overlap::kNone) {
       ready = add(TaskKind::kFetched);
@@ -114,26 +110,16 @@ class GraphBuilder {
     }
     for (std::size_t slot = 0; slot < options_.slots; ++slot) {
       const bool waits_for_all = options_.overlap == Overlap::kNone;
-      Vertex there = waits_for_all ? ready : fetches[slot];
-      if (!ahead) there = add_after(there, TaskKind::kAdmit, slot);
-      Vertex expert = add_after(there, TaskKind::kExpert, slot);
+      const Vertex admit = add_after(waits_for_all ? ready : fetches[slot], TaskKind::kAdmit, slot);
+      Vertex expert = add_after(admit, TaskKind::kExpert, slot);
       if (options_.overlap == Overlap::kProjection) {
         const Vertex down = add_after(expert, TaskKind::kExpertDown, slot);
-        boost::add_edge(add_after(known, TaskKind::kFetchDown, slot), down, graph_);
+        boost::add_edge(add_after(router, TaskKind::kFetchDown, slot), down, graph_);
         expert = down;
       }
       boost::add_edge(expert, combine, graph_);
     }
     last_ = combine;
-  }
-
-  // Room for every slot; what comes back is done when there is.
-  Vertex admit_all(Vertex router) {
-    const Vertex admitted = add(TaskKind::kAdmitted);
-    for (std::size_t slot = 0; slot < options_.slots; ++slot) {
-      boost::add_edge(add_after(router, TaskKind::kAdmit, slot), admitted, graph_);
-    }
-    return admitted;
   }
 
   const MoeModel& model_;
@@ -169,7 +155,6 @@ std::string label(const Task& task) {
     case TaskKind::kDenseFfn:
     case TaskKind::kRouter:
     case TaskKind::kFetched:
-    case TaskKind::kAdmitted:
     case TaskKind::kShared:
     case TaskKind::kCombine:
       return fmt::format("{}\\nlayer {}{}", to_string(task.kind), task.hidden_layer, again);
@@ -189,7 +174,6 @@ const char* colour(TaskKind kind) {
     case TaskKind::kAdmit:
       return "khaki";
     case TaskKind::kFetched:
-    case TaskKind::kAdmitted:
     case TaskKind::kCombine:
       return "white";
     default:

@@ -23,10 +23,6 @@ namespace moesim {
 // is read. kProjection: as kExpert, and an expert starts on gate and up before down has arrived.
 enum class Overlap : std::uint8_t { kNone, kExpert, kProjection };
 
-// When room for an expert is made in the cache: once it has arrived, or for all misses of a layer
-// before the first of them is read. Where reads land in their place that place must be there first.
-enum class AdmissionOrder : std::uint8_t { kArrival, kAhead };
-
 enum class TaskKind : std::uint8_t {
   kAttention,   // attention (or the layer's other mixer) with its norms
   kDenseFfn,    // the feed-forward part of a layer without experts
@@ -35,7 +31,6 @@ enum class TaskKind : std::uint8_t {
   kFetchDown,   // reads of a slot's down matrix, kProjection only
   kFetched,     // kNone only: all reads of the layer have arrived
   kAdmit,       // taking the expert of a slot into the cache
-  kAdmitted,    // AdmissionOrder::kAhead only: there is room for all misses of the layer
   kExpert,      // the expert's product: all of it, or gate and up with kProjection
   kExpertDown,  // its down matrix, kProjection only
   kShared,      // the shared experts
@@ -58,7 +53,6 @@ struct TokenGraphOptions {
   std::size_t slots = 1;  // expert slots per MoE layer
   Overlap overlap = Overlap::kNone;
   std::uint32_t executions = 1;  // of the block of each MoE layer, one after the other
-  AdmissionOrder admission = AdmissionOrder::kArrival;
 };
 
 using TaskGraph = boost::adjacency_list<boost::vecS, boost::vecS, boost::bidirectionalS, Task>;

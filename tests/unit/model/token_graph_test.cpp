@@ -20,29 +20,6 @@ TEST_SUITE("model/token_graph") {
     return counts;
   }
 
-  TEST_CASE("with admission ahead there is room for all misses before the first of them is read") {
-    const MoeModel model = model_with(Json::object());
-    for (const Overlap overlap : {Overlap::kNone, Overlap::kExpert, Overlap::kProjection}) {
-      const CompiledGraph graph(build_token_graph(model, {3, overlap, 1, AdmissionOrder::kAhead}));
-      std::size_t joins = 0;
-      for (std::uint32_t id = 0; id < graph.size(); ++id) {
-        const TaskKind kind = graph.task(id).kind;
-        if (kind == TaskKind::kAdmitted) {
-          ++joins;
-          CHECK(graph.predecessor_counts()[id] == 3);
-        }
-        for (std::uint32_t i = graph.first_successor(id); i < graph.end_successor(id); ++i) {
-          const TaskKind next = graph.task(graph.successors()[i]).kind;
-          if (kind == TaskKind::kAdmit) CHECK(next == TaskKind::kAdmitted);
-          if (next == TaskKind::kFetch || next == TaskKind::kFetchDown) {
-            CHECK(kind == TaskKind::kAdmitted);
-          }
-        }
-      }
-      CHECK(joins == model.moe_layers.size());
-    }
-  }
-
   TEST_CASE("every layer has its tasks, every slot its chain") {
     const MoeModel model = model_with({{"num_hidden_layers", 5},
                                        {"intermediate_size", 512},
