@@ -113,6 +113,10 @@ def replace_numbers(text, values):
         if count != 1:
             raise SystemExit(f"the device file has no number {section}.{key} to replace")
         text = head + tail
+    written = json.loads(text)
+    for (section, key), value in values.items():
+        if written[section].get(key) != float(f"{value:g}"):
+            raise SystemExit(f"the device file has no number {section}.{key} to replace")
     return text
 
 

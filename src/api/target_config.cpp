@@ -126,7 +126,7 @@ std::optional<double> clock_of(const TargetRow& row, const TargetDevice& device)
 }
 
 Json execution_of(const TargetRow& row, const TargetDevice& device) {
-  Json execution = {{"overlap", row.overlap ? "projection" : "none"},
+  Json execution = {{"overlap", row.overlap && !row.mmap ? "projection" : "none"},
                     {"expert_layout", layout_of(row)}};
   if (row.mmap) execution["read_path"] = "mmap";
   if (row.threads > 0) execution["threads"] = row.threads;

@@ -422,6 +422,17 @@ def test_a_table_of_slower_flash_gives_slower_flash(repo_root, sim, copies, tmp_
     assert json.loads(copies.device.read_text())["flash"] == before
 
 
+def test_a_device_without_the_number_to_fit_is_left_as_it_is(repo_root, sim, copies):
+    device = json.loads(copies.device.read_text())
+    del device["flash"]["bounce_gbps"]
+    text = json.dumps(device, indent=2)
+    copies.device.write_text(text)
+    done = fit(repo_root, sim, copies(lambda inputs: None))
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "the device file has no number flash.bounce_gbps to replace" in done.stderr
+    assert copies.device.read_text() == text
+
+
 def test_the_device_has_to_name_the_rows_it_was_fitted_to(repo_root, sim, copies):
     done = fit(repo_root, sim, copies(lambda inputs: inputs["flash"]["rows"].pop()), "--check")
     assert done.returncode == 1

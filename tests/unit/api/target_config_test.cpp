@@ -183,12 +183,14 @@ TEST_SUITE("api/target_config") {
       return config_with([&](Json& row) {
         row["mmap"] = true;
         row["cache_mib"] = nullptr;
+        row["overlap"] = true;  // which only reads of the engine can have
         row["sensors"] = sensors;
       });
     };
     const double dense_mib = 210e6 / (1 << 20);
     const Json config = mapped({{"mem_available_start_mib", 3000}});
     CHECK(config["execution"]["read_path"] == "mmap");
+    CHECK(config["execution"]["overlap"] == "none");
     CHECK(config["memory"]["app_budget_mib"] == 3000.0);
     CHECK(config["cache"]["capacity_mib"].get<double>() == doctest::Approx(3000 - dense_mib));
     CHECK(mapped(Json::object())["cache"]["capacity_mib"].get<double>() ==

@@ -168,8 +168,7 @@ TEST_SUITE("calibration/targets") {
     targets = targets_of({});
     targets["rows"] = 7;
     CHECK(error_of(targets) == "t.json: /rows: expected an array, got 7");
-    CHECK(error_of(targets_of({})) ==
-          "t.json: /rows: expected at least one row, got none");
+    CHECK(error_of(targets_of({})) == "t.json: /rows: expected at least one row, got none");
     CHECK(contains(error_of(targets_of({measured_row(), 7})), "t.json: /rows/1: expected an obj"));
     CHECK(error_of(targets_of({measured_row(), measured_row()})) ==
           R"(t.json: /rows/1/id: expected an id of its own, got "R1" a second time)");
@@ -193,6 +192,9 @@ TEST_SUITE("calibration/targets") {
     for (const auto& [key, value] : wrong) {
       CAPTURE(std::string(key));
       CHECK(contains(error_with(key, value), std::string("t.json: /rows/0") + key + ": expected "));
+    }
+    for (const char* key : {"/tokens", "/prompt_tokens"}) {
+      CHECK(contains(error_with(key, 16385), ": expected an integer in ["));
     }
     CHECK(contains(error_with("/experts", 3), "t.json: /rows/0/experts: expected "));
     CHECK(error_with("/tokens", 5) ==
