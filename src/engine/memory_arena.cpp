@@ -31,6 +31,11 @@ std::size_t product_cores(const ArenaParts& parts) {
   return cores == 0 ? parts.execution.threads : std::min(parts.execution.threads, cores);
 }
 
+// What a stolen page still takes: clean pages of a memory map are dropped.
+double stolen_share(const ArenaParts& parts) {
+  return parts.execution.read_path == ReadPath::kMmap ? 0.0 : parts.device->memory.zram_ratio;
+}
+
 }  // namespace
 
 std::vector<std::uint64_t> kv_bytes_by_pass(const TokenSchedule& schedule, const TaskCosts& costs) {
@@ -63,7 +68,7 @@ MemoryArena::MemoryArena(ArenaParts parts)
     : parts_(std::move(parts)),
       hot_dense_(hot_dense(parts_)),
       product_cores_(product_cores(parts_)),
-      pages_(copy_of(parts_.session->item_bytes())) {}
+      pages_(copy_of(parts_.session->item_bytes()), stolen_share(parts_)) {}
 
 void MemoryArena::begin_pass(const Pass& pass, std::size_t number) {
   const std::uint64_t kv = parts_.kv_by_pass[number];
@@ -97,9 +102,9 @@ Duration MemoryArena::touch_dense(std::uint64_t kv) {
   const std::uint64_t wanted = hot_dense_ + demand.buffers + kv;
   const std::uint64_t beyond = wanted > demand.budget ? wanted - demand.budget : 0;
   const std::uint64_t moved = std::min(beyond, kv + (pinned ? 0 : hot_dense_));
-  moves_ += {moved, moved};
   const std::uint64_t from_file =
       parts_.dense_pages == DensePages::kFile ? std::min(moved, hot_dense_) : 0;
+  moves_ += {moved, moved, from_file};
   const std::uint64_t from_zram = moved - from_file;
   return fault_time(from_file) + zram_time({from_zram, from_zram}, product_cores_);
 }
@@ -109,12 +114,13 @@ Duration MemoryArena::use(ExpertKey key, bool low) {
   const CacheItems items = parts_.session->items_of(key, low);
   for (std::size_t i = 0; i < items.count; ++i) {
     if (parts_.session->cache().residency(items.keys[i]) != Residency::kResident) continue;
-    const PageMoves moves = pages_.touch(items.keys[i]);
+    const bool mapped = parts_.execution.read_path == ReadPath::kMmap;
+    PageMoves moves = pages_.touch(items.keys[i]);
+    if (mapped) moves.from_flash = moves.refaulted;
     moves_ += moves;
     // A memory map has clean pages of a file: dropping them costs nothing.
-    time += parts_.execution.read_path == ReadPath::kMmap
-                ? fault_time(moves.refaulted)
-                : zram_time(moves, moves.refaulted > 0 ? product_cores_ : 1);
+    time += mapped ? fault_time(moves.refaulted)
+                   : zram_time(moves, moves.refaulted > 0 ? product_cores_ : 1);
   }
   return time;
 }

@@ -8,10 +8,11 @@
 // from zram or, through a memory map, from flash; what has to be stolen meanwhile is compressed,
 // and the share of it that direct reclaim does is billed to the thread that wants the pages. Pages
 // come back within a product, so all threads of it work on them; new pages are committed by one.
-// No constant is fitted: how much moves follows from the order in which experts are touched.
+// What is compressed goes on taking a share of the room (zram_ratio), so more is stolen than is
+// over. No constant is fitted: how much moves follows from the order in which experts are touched.
 //
-// Left out: the DRAM traffic and the energy of zram, what compressed pages take of the budget
-// themselves, the row of the input table, and the end of the app.
+// Left out: the DRAM traffic and the energy of zram; that pages which come back from a file compete
+// with reads of experts; what the input table takes when it is compressed; the end of the app.
 #pragma once
 
 #include <cstdint>

@@ -57,6 +57,7 @@ struct MemorySpec {
   double page_kib = 4;
   double admit_us_per_page = 0;     // committing a page of an admitted expert, on the compute cores
   double zram_gbps = 0;             // faulting pages back from compressed memory; 0: there is none
+  double zram_ratio = 0;            // bytes that a byte takes while it is compressed
   double compress_gbps = 0;         // compressing pages that are stolen
   double direct_reclaim_share = 0;  // of what is stolen, billed to the thread that wants pages
 };

@@ -85,7 +85,7 @@ FlashSpec read_flash(Section section, double clock_ghz) {
   read_small_reads(section, flash);
   flash.hot_derate = section.number_or("hot_derate", flash.hot_derate, {0.0, 1.0, true});
   if (section.has("mmap_fault_us")) {
-    flash.mmap_fault_us = section.number("mmap_fault_us", kMicroseconds);
+    flash.mmap_fault_us = section.number("mmap_fault_us", {0.0, kMicroseconds.high, true});
   }
   section.know("mmap_fault_us");
   flash.mmap_window_kib = section.number_or("mmap_window_kib", flash.mmap_window_kib, kPositive);
@@ -112,10 +112,11 @@ MemorySpec read_memory(Section section) {
   memory.admit_us_per_page =
       section.number_or("admit_us_per_page", memory.admit_us_per_page, kMicroseconds);
   memory.zram_gbps = section.number_or("zram_gbps", memory.zram_gbps, kRate);
+  memory.zram_ratio = section.number_or("zram_ratio", memory.zram_ratio, {0.0, 0.99});
   memory.compress_gbps = section.number_or("compress_gbps", memory.zram_gbps, kRate);
   memory.direct_reclaim_share =
       section.number_or("direct_reclaim_share", memory.direct_reclaim_share, kUnitInterval);
-  for (const char* key : {"compress_gbps", "direct_reclaim_share"}) {
+  for (const char* key : {"zram_ratio", "compress_gbps", "direct_reclaim_share"}) {
     if (memory.zram_gbps == 0 && section.has(key)) {
       throw section.error(key, "expected zram_gbps beside it, got none");
     }

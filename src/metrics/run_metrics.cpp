@@ -312,7 +312,8 @@ EnergyResult RunMetrics::energy_result() const {
   const Device& device = *plan_.config().device;
   const EnergySpec& spec = *device.energy;
   const auto tokens = static_cast<double>(walls_.size());
-  const double flash_gb = static_cast<double>(flash_.bytes) * 1e-9;
+  // Pages of a file that come back are read too, though no lane does it.
+  const double flash_gb = static_cast<double>(flash_.bytes + pages_.from_flash) * 1e-9;
   EnergyResult energy;
   add_agent_energy(device, plan_.config().execution, compute_bytes_ - expert_bytes_, expert_bytes_,
                    tokens, energy);

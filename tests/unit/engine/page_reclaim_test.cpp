@@ -16,6 +16,23 @@ void check_moves(const PageMoves& moves, std::uint64_t refaulted, std::uint64_t 
 }  // namespace
 
 TEST_SUITE("engine/page_reclaim") {
+  TEST_CASE("what is stolen goes on taking a share, so that more is stolen than is over") {
+    PageReclaim pages({100, 100, 100}, 0.5);
+    pages.set_room(200);
+    CHECK(pages.touch(key(0)).stolen == 0);
+    CHECK(pages.touch(key(1)).stolen == 0);
+    CHECK(pages.touch(key(2)).stolen == 200);  // all of the older two: half of them is 100 more
+    CHECK(pages.resident() == 100);
+    const PageMoves back = pages.touch(key(0));
+    CHECK(back.refaulted == 100);
+    CHECK(back.stolen == 100);
+    pages.release(key(1));  // takes its compressed part along
+    CHECK(pages.set_room(150).stolen == 0);
+    CHECK(pages.set_room(149).stolen == 2);  // one byte too many: two, for half of them stays
+    CHECK(pages.set_room(0).stolen == 98);   // there is nothing else to steal
+    CHECK(pages.resident() == 0);
+  }
+
   TEST_CASE("the least recently touched bytes are stolen, and come back when touched again") {
     PageReclaim pages({10, 20, 30});
     check_moves(pages.set_room(45), 0, 0);
