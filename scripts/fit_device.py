@@ -19,6 +19,7 @@ Everything else in the device file stays as it is, its sources too. `fitted_rows
 import argparse
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -120,6 +121,14 @@ def replace_numbers(text, values):
     return text
 
 
+def write_whole(path, text):
+    """The file appears complete or not at all."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+        file.write(text)
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("inputs", type=Path, help="configs/calibration/NAME.json")
@@ -140,7 +149,7 @@ def main():
     fitted = replace_numbers(text, values)
     if options.check:
         sys.exit(0 if fitted == text else 1)
-    (options.out or path).write_text(fitted)
+    write_whole(options.out or path, fitted)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ in; its figures follow from the program, the device file and the measurements al
 """
 
 import argparse
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -30,6 +32,14 @@ def tables(options):
     return done.stdout
 
 
+def write_whole(path, text):
+    """The file appears complete or not at all."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+        file.write(text)
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("targets", type=Path, help="measured rows, schema phone-measurements/1")
@@ -44,7 +54,7 @@ def main():
     page = template.replace(MARK, tables(options))
     if options.check:
         sys.exit(0 if PAGE.is_file() and PAGE.read_text() == page else 1)
-    PAGE.write_text(page)
+    write_whole(PAGE, page)
 
 
 if __name__ == "__main__":
