@@ -9,7 +9,7 @@ namespace {
 
 Json config_with(const ChangeRow& change, const TargetDevice& device = target_device()) {
   const TargetRow row = target_row(change);
-  return target_config(row, device, model_of(row), "t.safetensors");
+  return target_config(row, device, model_of(row), "t.safetensors").config;
 }
 
 Json execution_with(const ChangeRow& change) { return config_with(change)["execution"]; }

@@ -12,7 +12,7 @@ namespace {
 
 // What TargetTraces::conditioned() wants: the row without a device.
 Json plain_config(const TargetRow& row) {
-  Json config = target_config(row, target_device(), model_of(row), TargetTraces::kFile);
+  Json config = target_config(row, target_device(), model_of(row), TargetTraces::kFile).config;
   config["device"] = nullptr;
   for (const char* key : {"prefetch", "execution", "memory"}) config.erase(key);
   return config;
