@@ -194,8 +194,13 @@ bool runs_on_any_trace(const std::string& name) {
 
 // What the engine's own prefetch predicts with is a router of the next layer, whose logits no row
 // has: a predictor of the recall that was measured for it stands for it (hardware reference, 6.2).
-Json prefetch_of(const TargetRow& row, std::string& standin) {
+Json prefetch_of(const TargetRow& row, double capacity_mib, TargetConfig& result) {
   if (is_without_prefetch(row.prefetch)) return {{"policy", "none"}};
+  if (capacity_mib <= 0 || row.mmap) {
+    result.notes.emplace_back(row.mmap ? "no prefetch: page faults read nothing ahead"
+                                       : "no prefetch: without a cache it has no room");
+    return {{"policy", "none"}};
+  }
   if (row.prefetch.is_string() && runs_on_any_trace(row.prefetch.get<std::string>())) {
     return {{"policy", row.prefetch}};
   }
@@ -203,9 +208,9 @@ Json prefetch_of(const TargetRow& row, std::string& standin) {
   // Naming a whole layer is right for k of its experts.
   const double least = static_cast<double>(row.top_k) / static_cast<double>(row.experts);
   const double precision = std::max(kRecall, least);
-  standin = fmt::format("prefetch {}: a noisy oracle of recall {:.3f} and precision {:.3f}",
-                        row.prefetch.dump(-1, ' ', false, Json::error_handler_t::replace), kRecall,
-                        precision);
+  result.standin = fmt::format("prefetch {}: a noisy oracle of recall {:.3f} and precision {:.3f}",
+                               row.prefetch.dump(-1, ' ', false, Json::error_handler_t::replace),
+                               kRecall, precision);
   return {{"policy", "noisy_oracle"}, {"recall", kRecall}, {"precision", precision}};
 }
 
@@ -233,6 +238,7 @@ TargetModel model_of(const TargetRow& row) {
 TargetConfig target_config(const TargetRow& row, const TargetDevice& device,
                            const TargetModel& model, const std::string& trace_path) {
   TargetConfig result;
+  const Json cache = cache_of(row, device.device);
   result.config = {
       {"schema", 1},
       {"trace", {{"path", trace_path}, {"max_tokens", row.prompt_tokens + row.tokens}}},
@@ -240,8 +246,8 @@ TargetConfig target_config(const TargetRow& row, const TargetDevice& device,
       {"device", device.text},
       {"weights", weights_of(row, model.model)},
       {"routing", routing_of(row)},
-      {"cache", cache_of(row, device.device)},
-      {"prefetch", prefetch_of(row, result.standin)},
+      {"cache", cache},
+      {"prefetch", prefetch_of(row, cache.at("capacity_mib"), result)},
       {"execution", execution_of(row, device, result.notes)},
       {"memory", memory_of(row, device.device, result.notes)},
       {"seed", 1}};

@@ -207,9 +207,13 @@ TargetTraces::Knobs TargetTraces::fit_temperature(const TargetRow& row, const Js
   if (const auto found = find_setting(range, wanted, bytes_at)) {
     return {noise, std::exp(*found), std::nullopt};
   }
-  const double least = bytes_at(range.low);
-  if (wanted > least) throw cannot_read(wanted);
-  return {noise, std::exp(range.low), least};
+  const double coldest = bytes_at(range.low);
+  if (wanted > coldest) throw cannot_read(wanted);
+  const double least_noise = std::exp(noises().low);
+  write_synthetic(row, {least_noise, 1, std::nullopt});
+  const double calmest = bytes_of(row, config, folder_);
+  if (calmest < coldest) return {least_noise, 1, calmest};
+  return {noise, std::exp(range.low), coldest};
 }
 
 RowTrace TargetTraces::write_conditioned(const TargetRow& row, const Knobs& knobs) const {

@@ -44,7 +44,8 @@ class TargetTraces {
   RowTrace conditioned(const TargetRow& row, const Json& config);
   // The same for rows that drop experts, by the temperature of the router at the given noise: the
   // selection stays, weights get more equal. Where even the least temperature reads more it is that
-  // one. Throws UnsupportedRow where no temperature gives these bytes.
+  // one, or the least noise if that reads less. Throws UnsupportedRow where no temperature gives
+  // these bytes.
   RowTrace softened(const TargetRow& row, const Json& config, double noise);
 
   // Bytes of experts that the row read per token, padding of O_DIRECT taken off; none where that

@@ -303,7 +303,8 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_simulations(run_si
 
 
 def test_rows_beyond_the_device_are_simulated_with_a_note(run_sim, tmp_path):
-    rows = [row("lanes", lanes=1000), row("usual", prefetch="transition")]
+    rows = [row("lanes", lanes=1000),
+            row("usual", {"byte_hit_pct": 40.0}, prefetch="transition", cache_mib=600)]
     (tmp_path / "t.json").write_text(json.dumps({"schema": "phone-measurements/1", "rows": rows}))
     done = run_sim("validate", "--targets", "t.json", "--no-band", "--out", "-", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -217,7 +217,10 @@ TEST_SUITE("api/target_config") {
 
   TEST_CASE("a prefetch by name is that policy, any other a predictor of the measured recall") {
     const auto prefetch = [](const Json& value) {
-      return config_with([&](Json& row) { row["prefetch"] = value; })["prefetch"];
+      return config_with([&](Json& row) {
+        row["prefetch"] = value;
+        row["cache_mib"] = 500;
+      })["prefetch"];
     };
     for (const Json& none :
          {Json(nullptr), Json(false), Json(0), Json("none"), Json("off"), Json("")}) {
@@ -230,7 +233,10 @@ TEST_SUITE("api/target_config") {
       CHECK(prefetch(other) == predicted);
     }
     const auto standin = [](const Json& value) {
-      const TargetRow row = target_row([&](Json& json) { json["prefetch"] = value; });
+      const TargetRow row = target_row([&](Json& json) {
+        json["prefetch"] = value;
+        json["cache_mib"] = 500;
+      });
       return target_config(row, target_device(), model_of(row), "t.safetensors").standin;
     };
     CHECK(standin("transition") ==
@@ -243,9 +249,22 @@ TEST_SUITE("api/target_config") {
     const Json prefetch = config_with([](Json& row) {
       row["prefetch"] = true;
       row["top_k"] = 60;
+      row["cache_mib"] = 500;
     })["prefetch"];
     CHECK(prefetch["recall"] == 0.886);
     CHECK(prefetch["precision"] == 60.0 / 64);
+  }
+
+  TEST_CASE("nothing is read ahead without a cache or through a memory map, and that is noted") {
+    for (const bool mmap : {false, true}) {
+      const auto ahead = [&](Json& row) {
+        row["prefetch"] = "previous_token";
+        row["mmap"] = mmap;
+      };
+      CHECK(config_with(ahead)["prefetch"] == Json{{"policy", "none"}});
+      REQUIRE(notes_with(ahead).size() == 1);
+      CHECK(contains(notes_with(ahead)[0], mmap ? "page faults" : "without a cache"));
+    }
   }
 
   TEST_CASE("lanes beyond the device's are cut, and that is noted") {

@@ -184,6 +184,11 @@ TEST_SUITE("api/target_trace") {
     const TargetRow none = dropping(100);
     CHECK(contains(traces.softened(none, plain_config(none), 0.8).standin,
                    "the one that reads least (noise 0.800, temperature 0.050): "));
+    TargetRow few = dropping(97);
+    few.cache_mib = 400;
+    few.drop_cold_frac = 0.5;
+    CHECK(contains(traces.softened(few, plain_config(few), 0.8).standin,
+                   "the one that reads least (noise 0.020): "));
     const TargetRow many = dropping(-20);
     CHECK(contains(unsupported([&] { (void)traces.softened(many, plain_config(many), 0.8); }),
                    "no synthetic routing reads the measured 256.3 MiB a token"));

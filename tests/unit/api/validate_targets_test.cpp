@@ -154,6 +154,8 @@ TEST_SUITE("api/validate_targets") {
     Json lanes = measured_row("L");
     lanes["lanes"] = 1000;
     lanes["prefetch"] = 1;
+    lanes["cache_mib"] = 400;
+    lanes["measured"]["byte_hit_pct"] = 30;
     const TargetValidation result = TargetsOnDisk(Rows{ahead, lanes}).run();
     const std::string oracle = ": a noisy oracle of recall 0.886 and precision 0.886";
     CHECK(
@@ -162,7 +164,7 @@ TEST_SUITE("api/validate_targets") {
     CHECK(result.rows[0].notes.empty());
     CHECK(result.rows[0].simulated["byte_hit_pct"].get<double>() ==
           doctest::Approx(30).epsilon(0.005));
-    CHECK(result.rows[1].standin == "prefetch 1" + oracle);
+    CHECK(contains(result.rows[1].standin, "prefetch 1" + oracle));
     REQUIRE(result.rows[1].notes.size() == 1);
     CHECK(target_json(result)["rows"][1]["notes"][0] == result.rows[1].notes[0]);
     CHECK(target_json(result)["rows"][0]["notes"] == Json::array());
@@ -175,18 +177,18 @@ TEST_SUITE("api/validate_targets") {
   }
 
   TEST_CASE("a row that drops more than noise explains takes the noise of one that drops none") {
-    Json dropping = cached("D", 700, 85);
+    Json dropping = cached("D", 400, 50);
     dropping["drop_cold_frac"] = 0.9;
     const auto standin = [](const Rows& rows) { return TargetsOnDisk(rows).run().rows[0].standin; };
     const std::string alone = standin({dropping});
     CHECK(contains(alone, "noise 0.800, temperature "));
-    const Json like = cached("B", 800, 50);
+    const Json like = cached("B", 400, 45);
     TargetsOnDisk both(Rows{dropping, like});
     const TargetValidation result = both.run();
     const std::string noise = result.rows[1].standin.substr(result.rows[1].standin.find("(noise"));
     CHECK(contains(result.rows[0].standin, noise.substr(0, noise.size() - 1) + ", temperature "));
     CHECK(result.rows[0].simulated["byte_hit_pct"].get<double>() ==
-          doctest::Approx(85).epsilon(0.002));
+          doctest::Approx(50).epsilon(0.005));
   }
 
   TEST_CASE("a row that reads less than any routing lends its locality only for want of another") {
