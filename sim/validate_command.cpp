@@ -3,13 +3,16 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <sstream>
 #include <string>
+#include <system_error>
 
 #include "api/validate_targets.h"
 #include "command.h"
+#include "core/errors.h"
 #include "core/files.h"
 #include "report/target_report.h"
 
@@ -29,7 +32,26 @@ std::string json_text(const TargetValidation& validation) {
   return target_json(validation).dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
+// Before the simulations, which take minutes.
+void check_out(const ValidateOptions& options) {
+  if (options.out.empty()) return;
+  if (options.out == "-") {
+    if (!options.markdown) return;
+    throw user_error("--markdown",
+                     "expected a file as --out, because both write to standard output, got -");
+  }
+  const std::filesystem::path out = options.out;
+  std::error_code error;
+  if (out.has_parent_path() && !std::filesystem::is_directory(out.parent_path(), error)) {
+    throw user_error(options.out, "cannot be written: no such folder");
+  }
+  if (std::filesystem::is_directory(out, error)) {
+    throw user_error(options.out, "expected a file, got a directory");
+  }
+}
+
 void validate(const ValidateOptions& options) {
+  check_out(options);
   ValidateTargetsOptions targets = options.targets;
   if (!options.traces.empty()) targets.traces = options.traces;
   targets.with_band = !options.no_band;

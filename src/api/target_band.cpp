@@ -25,6 +25,23 @@ std::optional<double> clock_in_force(const Json& config, const Json& device) {
                                    : std::nullopt;
 }
 
+std::vector<BandCase> up_and_down(const Json& config, const std::string& pointer, double spread) {
+  return {scaled(config, pointer, 1 + spread), scaled(config, pointer, 1 - spread)};
+}
+
+// The spread of a number that the device file states none for (hardware reference, 7.5); 0: none.
+double usual_spread(const std::string& pointer) {
+  constexpr double kFlashRate = 0.11;
+  constexpr double kKernelRate = 0.15;
+  if (pointer == "/flash/bw_gbps") return kFlashRate;
+  return pointer.ends_with("_kernel_gbps") ? kKernelRate : 0;
+}
+
+bool states_spread(const Json& device, const std::string& pointer) {
+  const Json& provenance = device.at("provenance");
+  return provenance.contains(pointer) && provenance.at(pointer).contains("spread");
+}
+
 std::vector<BandCase> clock_cases(const Json& config, const Json& device) {
   std::vector<BandCase> cases;
   const auto clock = clock_in_force(config, device);
@@ -52,8 +69,13 @@ std::vector<std::vector<BandCase>> band_cases(const Json& config, const Json& de
     if (!entry.value().contains("spread")) continue;
     if (!device.at(Json::json_pointer(entry.key())).is_number()) continue;
     const double spread = entry.value().at("spread").get<double>();
-    groups.push_back(
-        {scaled(config, entry.key(), 1 + spread), scaled(config, entry.key(), 1 - spread)});
+    groups.push_back(up_and_down(config, entry.key(), spread));
+  }
+  const Json numbers = device.flatten();
+  for (const auto& entry : numbers.items()) {
+    const double spread = usual_spread(entry.key());
+    if (spread <= 0 || !entry.value().is_number() || states_spread(device, entry.key())) continue;
+    groups.push_back(up_and_down(config, entry.key(), spread));
   }
   if (auto clock = clock_cases(config, device); !clock.empty()) groups.push_back(std::move(clock));
   return groups;

@@ -16,7 +16,8 @@ struct BandCase {
 };
 
 // Two cases for every number of the device whose provenance states a spread (times 1 + spread and
-// 1 - spread), and the clock one step of thermal.caps_ghz up and down, as far as there are steps.
+// 1 - spread), likewise for flash.bw_gbps (0.11) and kernel rates (0.15) that state none, and the
+// clock one step of thermal.caps_ghz up and down, as far as there are steps.
 std::vector<std::vector<BandCase>> band_cases(const Json& config, const Json& device);
 
 // [low, high] for each number of `numbers` that `wanted` names (dotted): the furthest deviations of

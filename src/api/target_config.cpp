@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 
 #include "cache/eviction/eviction_policy.h"
@@ -74,7 +75,7 @@ Json weights_of(const TargetRow& row, const MoeModel& model) {
 
 Json routing_of(const TargetRow& row) {
   Json routing = {{"policy", "top_k"}, {"k", row.top_k}};
-  if (row.drop_cold_frac && *row.drop_cold_frac > 0) {
+  if (drops_experts(row)) {
     routing["policy"] = "drop_cold";
     routing["F"] = *row.drop_cold_frac;
   }
@@ -89,14 +90,16 @@ Json eviction_of(const TargetRow& row) {
   return {{"policy", name}};
 }
 
+double dense_mib(const TargetRow& row) {
+  return static_cast<double>(row.dense_bytes + row.head_bytes) / static_cast<double>(kMiB);
+}
+
 // Dense weights that the row keeps in the page cache take no part of what it may cache experts in.
 double page_cache_mib(const TargetRow& row, const Device& device) {
   const auto available = row.sensors.find("mem_available_start_mib");
   const double all =
       available != row.sensors.end() ? available->second : device.memory.app_budget_mib;
-  const double dense =
-      static_cast<double>(row.dense_bytes + row.head_bytes) / static_cast<double>(kMiB);
-  return std::max(0.0, all - dense);
+  return std::max(0.0, all - dense_mib(row));
 }
 
 Json cache_of(const TargetRow& row, const Device& device) {
@@ -125,39 +128,90 @@ std::optional<double> clock_of(const TargetRow& row, const TargetDevice& device)
   return row.state == "hot" ? sustained_clock_ghz(device.text) : std::nullopt;
 }
 
-Json execution_of(const TargetRow& row, const TargetDevice& device) {
+// The page faults of a memory map have no lanes.
+std::size_t lanes_of(const TargetRow& row, const Device& device, std::vector<std::string>& notes) {
+  if (row.mmap || !device.flash || row.lanes <= device.flash->qd_limit) {
+    return row.mmap ? 0 : row.lanes;
+  }
+  notes.push_back(fmt::format("{} lanes cut to the {} that the device takes (flash.qd_limit)",
+                              row.lanes, device.flash->qd_limit));
+  return device.flash->qd_limit;
+}
+
+Json execution_of(const TargetRow& row, const TargetDevice& device,
+                  std::vector<std::string>& notes) {
   Json execution = {{"overlap", row.overlap && !row.mmap ? "projection" : "none"},
                     {"expert_layout", layout_of(row)}};
   if (row.mmap) execution["read_path"] = "mmap";
   if (row.threads > 0) execution["threads"] = row.threads;
-  if (row.lanes > 0) execution["lanes"] = row.lanes;
+  if (const std::size_t lanes = lanes_of(row, device.device, notes); lanes > 0) {
+    execution["lanes"] = lanes;
+  }
   if (const auto clock = clock_of(row, device)) execution["clock_ghz"] = *clock;
   return execution;
 }
 
-Json memory_of(const TargetRow& row, const Device& device) {
-  Json memory = {{"dense_pages", row.dense_policy == "ahwb"   ? "pinned"
-                                 : row.dense_policy == "anon" ? "anonymous"
-                                                              : "file"}};
+std::string dense_pages_of(const TargetRow& row, const Device& device,
+                           std::vector<std::string>& notes) {
+  if (row.dense_policy == "ahwb") return "pinned";
+  if (row.dense_policy == "anon") return "anonymous";
+  if (device.flash && device.flash->mmap_fault_us) return "file";
+  notes.emplace_back(
+      "dense weights in anonymous memory instead of the page cache: the device has no "
+      "flash.mmap_fault_us");
+  return "anonymous";
+}
+
+Json memory_of(const TargetRow& row, const Device& device, std::vector<std::string>& notes) {
+  Json memory = {{"dense_pages", dense_pages_of(row, device, notes)}};
   const auto available = sensor(row, "mem_available_start_mib");
-  if (row.mmap && available) {
-    memory["app_budget_mib"] = *available;
-  } else if (row.state == "pressure" && available && device.memory.reserve_mib) {
-    memory["app_budget_mib"] = *available - *device.memory.reserve_mib;
+  const bool limited = row.mmap || (row.state == "pressure" && device.memory.reserve_mib);
+  if (!available || !limited) return memory;
+  double budget = row.mmap ? *available : *available - *device.memory.reserve_mib;
+  if (budget <= 0) {
+    const double least = std::max(1.0, dense_mib(row));
+    notes.push_back(fmt::format(
+        "a budget of {:.0f} MiB instead of {:.0f} MiB: that of the dense weights", least, budget));
+    budget = least;
   }
+  memory["app_budget_mib"] = budget;
   return memory;
+}
+
+bool is_without_prefetch(const Json& prefetch) {
+  return prefetch.is_null() || prefetch == false || prefetch == 0 || prefetch == "" ||
+         prefetch == "none" || prefetch == "off";
+}
+
+// Of a policy here that needs no more than the routing: others look at the router's logits of the
+// next layer, or train on what was decoded before, and no row has either.
+bool runs_on_any_trace(const std::string& name) {
+  static constexpr std::array<const char*, 3> kNeedMore = {"next_layer_gate", "token_table",
+                                                           "transition"};
+  return has_policy<Prefetcher>(name) &&
+         std::find(kNeedMore.begin(), kNeedMore.end(), name) == kNeedMore.end();
 }
 
 // What the engine's own prefetch predicts with is a router of the next layer, whose logits no row
 // has: a predictor of the recall that was measured for it stands for it (hardware reference, 6.2).
-Json prefetch_of(const TargetRow& row) {
-  if (row.prefetch.is_null() || row.prefetch == false || row.prefetch == "none") {
+Json prefetch_of(const TargetRow& row, double capacity_mib, TargetConfig& result) {
+  if (is_without_prefetch(row.prefetch)) return {{"policy", "none"}};
+  if (capacity_mib <= 0 || row.mmap) {
+    result.notes.emplace_back(row.mmap ? "no prefetch: page faults read nothing ahead"
+                                       : "no prefetch: without a cache it has no room");
     return {{"policy", "none"}};
   }
-  const std::string name = row.prefetch.is_string() ? row.prefetch.get<std::string>() : "router";
-  if (has_policy<Prefetcher>(name)) return {{"policy", name}};
+  if (row.prefetch.is_string() && runs_on_any_trace(row.prefetch.get<std::string>())) {
+    return {{"policy", row.prefetch}};
+  }
   constexpr double kRecall = 0.886;  // Qwen3-30B-A3B, BigMoeOnEdge
-  return {{"policy", "noisy_oracle"}, {"recall", kRecall}, {"precision", kRecall}};
+  // Naming a whole layer is right for k of its experts.
+  const double least = static_cast<double>(row.top_k) / static_cast<double>(row.experts);
+  const double precision = std::max(kRecall, least);
+  result.standin = fmt::format("prefetch {}: a noisy oracle of recall {:.3f} and precision {:.3f}",
+                               row.prefetch.dump(-1, ' ', false, Json::error_handler_t::replace),
+                               kRecall, precision);
+  return {{"policy", "noisy_oracle"}, {"recall", kRecall}, {"precision", precision}};
 }
 
 }  // namespace
@@ -181,19 +235,23 @@ TargetModel model_of(const TargetRow& row) {
                                    row.model, row.layers, row.experts));
 }
 
-Json target_config(const TargetRow& row, const TargetDevice& device, const TargetModel& model,
-                   const std::string& trace_path) {
-  return {{"schema", 1},
-          {"trace", {{"path", trace_path}, {"max_tokens", row.prompt_tokens + row.tokens}}},
-          {"model", model.name},
-          {"device", device.text},
-          {"weights", weights_of(row, model.model)},
-          {"routing", routing_of(row)},
-          {"cache", cache_of(row, device.device)},
-          {"prefetch", prefetch_of(row)},
-          {"execution", execution_of(row, device)},
-          {"memory", memory_of(row, device.device)},
-          {"seed", 1}};
+TargetConfig target_config(const TargetRow& row, const TargetDevice& device,
+                           const TargetModel& model, const std::string& trace_path) {
+  TargetConfig result;
+  const Json cache = cache_of(row, device.device);
+  result.config = {
+      {"schema", 1},
+      {"trace", {{"path", trace_path}, {"max_tokens", row.prompt_tokens + row.tokens}}},
+      {"model", model.name},
+      {"device", device.text},
+      {"weights", weights_of(row, model.model)},
+      {"routing", routing_of(row)},
+      {"cache", cache},
+      {"prefetch", prefetch_of(row, cache.at("capacity_mib"), result)},
+      {"execution", execution_of(row, device, result.notes)},
+      {"memory", memory_of(row, device.device, result.notes)},
+      {"seed", 1}};
+  return result;
 }
 
 std::string layout_of(const TargetRow& row) {

@@ -3,6 +3,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "calibration/targets.h"
 #include "config/json_file.h"
@@ -30,14 +31,26 @@ struct TargetModel {
 };
 TargetModel model_of(const TargetRow& row);
 
+// Selected experts that weigh little may be left out.
+inline bool drops_experts(const TargetRow& row) { return row.drop_cold_frac.value_or(0) > 0; }
+
+// A row's configuration and where it is not what the row says.
+struct TargetConfig {
+  Json config;
+  std::string standin;             // of the row's prefetch; "" where it is its own
+  std::vector<std::string> notes;  // settings that the device cannot have, and what they became
+};
+
 // The configuration of a row, to be run with the trace `trace_path` and relative to its folder.
 // Settings are taken as they are. Of the state: the recorded clock cap is held (the mean of entry
 // and exit); a hot device whose clocks were not recorded runs at its sustained clock, with flash as
 // it is; under pressure the app may use what was available at the start less the device's reserve;
-// dense weights in the page cache are `file` pages. No
-// measured time is used. Throws UnsupportedRow.
-Json target_config(const TargetRow& row, const TargetDevice& device, const TargetModel& model,
-                   const std::string& trace_path);
+// dense weights in the page cache are `file` pages. A prefetch that cannot run on the row's trace
+// is a noisy oracle. Lanes are cut to the device's qd_limit, a budget of nothing is the dense
+// weights, and file pages are anonymous where the device has no mmap_fault_us. No measured time is
+// used. Throws UnsupportedRow.
+TargetConfig target_config(const TargetRow& row, const TargetDevice& device,
+                           const TargetModel& model, const std::string& trace_path);
 
 // How the row's experts lie in their file: contiguous, fused (gate and up together) or slices.
 std::string layout_of(const TargetRow& row);

@@ -53,13 +53,6 @@ double mean_of(const Rows& tokens, const std::function<std::uint64_t(const Token
   return static_cast<double>(sum) / static_cast<double>(tokens.size());
 }
 
-// Reads of unaligned slices are padded to whole pages at both ends.
-double read_mib(const TargetRow& row, const Rows& tokens) {
-  const double bytes = mean_of(tokens, [](const TokenRow& token) { return token.read_bytes; });
-  const double misses = mean_of(tokens, [](const TokenRow& token) { return token.misses; });
-  return (bytes + padding_bytes(row) * misses) / static_cast<double>(kMiB);
-}
-
 double routed_bytes_per_token(const TargetRow& row) {
   double bytes = 0;
   for (const auto& [size, layers] : row.expert_bytes) {
@@ -68,10 +61,24 @@ double routed_bytes_per_token(const TargetRow& row) {
   return bytes;
 }
 
+// Reads of unaligned slices are padded to whole pages at both ends.
+double read_mib(const TargetRow& row, const Rows& tokens, bool ahead) {
+  const double bytes = mean_of(tokens, [](const TokenRow& token) { return token.read_bytes; });
+  const double misses = mean_of(tokens, [](const TokenRow& token) { return token.misses; });
+  // What is read ahead is no miss: then all reads are those of experts of the mean size.
+  const double experts = static_cast<double>(row.layers * row.top_k);
+  const double reads = ahead ? bytes * experts / routed_bytes_per_token(row) : misses;
+  return (bytes + padding_bytes(row) * reads) / static_cast<double>(kMiB);
+}
+
 // Of all accesses of the run, prefill and every decoded token.
 double cumulative_hit_pct(const RunResult& result) {
   const auto hits = static_cast<double>(result.prefill.hits + result.cache.hits);
   return 100 * hits / static_cast<double>(result.prefill.accesses + result.cache.accesses);
+}
+
+bool reads_ahead(const Json& config) {
+  return config.contains("prefetch") && config.at("prefetch").at("policy") != "none";
 }
 
 double mean_wall(const Rows& tokens) {
@@ -96,7 +103,7 @@ void keep_keys_of(const Json& measured, Json& numbers) {
   }
 }
 
-Json numbers_of(const TargetRow& row, const RunResult& result, const Rows& tokens) {
+Json numbers_of(const TargetRow& row, const RunResult& result, const Rows& tokens, bool ahead) {
   const Components components = components_of(row);
   const LatencyStatistics wall =
       statistics(tokens, [](const TokenRow& token) { return to_ms(token.wall); });
@@ -113,7 +120,7 @@ Json numbers_of(const TargetRow& row, const RunResult& result, const Rows& token
       {"compute_ms", compute.mean},
       {"stall_ms", stall.mean},
       {"mgmt_ms", mgmt.mean},
-      {"mib_per_token", read_mib(row, tokens)},
+      {"mib_per_token", read_mib(row, tokens, ahead)},
       {"hit_pct", cumulative_hit_pct(result)},
       {"byte_hit_pct", 100 * (1 - bytes / routed_bytes_per_token(row))},
       {"median",
@@ -142,7 +149,7 @@ SimulatedRow simulate_row(const TargetRow& row, const Json& config,
   const Rows tokens(result.rows.begin() + static_cast<std::ptrdiff_t>(row.tokens_dropped),
                     result.rows.end());
   SimulatedRow simulated;
-  simulated.numbers = numbers_of(row, result, tokens);
+  simulated.numbers = numbers_of(row, result, tokens, reads_ahead(config));
   simulated.walls_ms.reserve(result.rows.size());
   for (const TokenRow& token : result.rows) simulated.walls_ms.push_back(to_ms(token.wall));
   return simulated;

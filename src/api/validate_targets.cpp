@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <utility>
 
 #include "api/target_band.h"
 #include "api/target_config.h"
@@ -23,7 +24,7 @@ const std::vector<std::string>& band_metrics() {
 // Without a cache of any kind, and without dropping any, routing decides only which experts are
 // read, not how many.
 bool every_expert_is_read(const TargetRow& row) {
-  return !row.mmap && row.cache_mib.value_or(0) <= 0 && row.drop_cold_frac.value_or(0) <= 0;
+  return !row.mmap && row.cache_mib.value_or(0) <= 0 && !drops_experts(row);
 }
 
 // Of two positive numbers that both are known of: time a MiB.
@@ -56,7 +57,7 @@ class Validator {
         targets_(read_targets(options.targets, options.targets)),
         traces_(folder_.path(), recordings()) {
     choose_rows();
-    if (!options_.device.empty()) load_device(options_.device);
+    if (!options_.device.empty()) load_device(options_.device, options_.device);
   }
 
   TargetValidation run() {
@@ -108,8 +109,8 @@ class Validator {
     return kept;
   }
 
-  const TargetDevice& load_device(const std::string& name) {
-    const Section section = open_named(name, "devices");
+  const TargetDevice& load_device(const std::string& name, const std::string& reference) {
+    const Section section = open_named(reference, "devices");
     TargetDevice device{section.json(), read_device(section)};
     return devices_.emplace(name, std::move(device)).first->second;
   }
@@ -119,10 +120,13 @@ class Validator {
     const auto known = devices_.find(name);
     if (known != devices_.end()) return known->second;
     const std::vector<std::string> names = builtin_names("devices");
-    if (std::find(names.begin(), names.end(), name) == names.end()) {
+    if (std::find(names.begin(), names.end(), name) != names.end()) return load_device(name, name);
+    const std::filesystem::path file = folder_of_targets() / name;
+    std::error_code error;
+    if (!std::filesystem::is_regular_file(file, error)) {
       throw UnsupportedRow("no description of the device \"" + name + "\"");
     }
-    return load_device(name);
+    return load_device(name, file.string());
   }
 
   RowTrace trace_of(const TargetRow& row) {
@@ -132,12 +136,43 @@ class Validator {
   }
 
   RowTrace conditioned(const TargetRow& row) {
-    Json config = target_config(row, device_of(row), model_of(row), TargetTraces::kFile);
+    const Json config = conditioning_config(row);
+    if (!drops_experts(row)) return traces_.conditioned(row, config);
+    try {
+      return traces_.conditioned(row, config);
+    } catch (const UnsupportedRow&) {
+      return traces_.softened(row, config, noise_without_dropping(row));
+    }
+  }
+
+  // What is read ahead follows from how long things take; all else is decided without a device.
+  Json conditioning_config(const TargetRow& row) {
+    Json config = target_config(row, device_of(row), model_of(row), TargetTraces::kFile).config;
+    if (config["prefetch"]["policy"] != "none") return config;
     config["device"] = nullptr;
-    config["prefetch"] = {{"policy", "none"}};
     config.erase("execution");
     config.erase("memory");
-    return traces_.conditioned(row, config);
+    return config;
+  }
+
+  // None where the row cannot be conditioned.
+  std::optional<RowTrace> try_conditioned(const TargetRow& row) {
+    try {
+      return conditioned(row);
+    } catch (const UnsupportedRow&) {
+      return std::nullopt;
+    } catch (const UserError&) {  // of its settings, which count where it reads ahead
+      return std::nullopt;
+    }
+  }
+
+  double noise_without_dropping(const TargetRow& row) {
+    for (const TargetRow* other : like_rows(row)) {
+      if (drops_experts(*other)) continue;
+      const auto trace = try_conditioned(*other);
+      if (trace && trace->meets_bytes) return trace->noise.value();
+    }
+    return TargetTraces::kUsualNoise;
   }
 
   // Rows of the same model and k that can be conditioned, the nearest size of cache first. Of the
@@ -161,13 +196,14 @@ class Validator {
   }
 
   RowTrace like_another(const TargetRow& row) {
+    // The nearest whose bytes come out, else the nearest that only comes near them.
+    std::optional<std::pair<double, std::string>> from;
     for (const TargetRow* other : like_rows(row)) {
-      try {
-        return traces_.like(row, conditioned(*other).noise.value(), other->id);
-      } catch (const UnsupportedRow&) {
-        continue;  // the next nearest
-      }
+      const auto trace = try_conditioned(*other);
+      if (trace && (trace->meets_bytes || !from)) from = {trace->noise.value(), other->id};
+      if (trace && trace->meets_bytes) break;
     }
+    if (from) return traces_.like(row, from->first, from->second);
     throw UnsupportedRow(
         "neither its routing nor the bytes it read are recorded, and no other row "
         "of this model and k has them");
@@ -193,8 +229,12 @@ class Validator {
     if (!row.missing.empty()) throw UnsupportedRow("its " + row.missing + " is not recorded");
     const TargetModel model = model_of(row);
     const RowTrace trace = trace_of(row);
+    const TargetConfig setup = target_config(row, device, model, trace.file);
+    const Json& config = setup.config;
     result.standin = trace.standin;
-    const Json config = target_config(row, device, model, trace.file);
+    if (!trace.standin.empty() && !setup.standin.empty()) result.standin += "; ";
+    result.standin += setup.standin;
+    result.notes = setup.notes;
     SimulatedRow simulated = simulate_row(row, config, folder_.path());
     result.error = errors_of(row.measured, simulated.numbers);
     if (options_.with_band) result.band = band(row, config, device, simulated.numbers);

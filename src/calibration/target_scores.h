@@ -29,8 +29,9 @@ struct TargetResult {
   Json simulated;  // the keys of row.measured; null where this program has no such number
   Json error;      // likewise: simulated / measured - 1; points for hit rates; and io_ms_per_mib
   Json band;       // likewise: [low, high] of a few, over the uncertainties of the device
-  bool fitted = false;  // values of the device were fitted to it: not counted
-  std::string standin;
+  bool fitted = false;             // values of the device were fitted to it: not counted
+  std::string standin;             // what stands in for its routing and its prefetch; "": nothing
+  std::vector<std::string> notes;  // settings that the device cannot have, and what they became
   std::string reason;
   std::optional<PerTokenError> per_token;
 };

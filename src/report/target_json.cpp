@@ -17,7 +17,8 @@ Json json_of(const TargetResult& result) {
               {"error", result.error},
               {"band", result.band},
               {"fitted", result.fitted},
-              {"standin", text_or_null(result.standin)}};
+              {"standin", text_or_null(result.standin)},
+              {"notes", result.notes}};
   if (!result.reason.empty()) row["reason"] = result.reason;
   if (result.per_token) {
     row["per_token"] = {{"tokens", result.per_token->tokens},

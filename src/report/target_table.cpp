@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <ostream>
 
@@ -78,6 +79,7 @@ void write_row(const TargetResult& result, std::ostream& out) {
     out << fmt::format("  not simulated: {}\n", result.reason);
     return;
   }
+  for (const std::string& note : result.notes) out << fmt::format("  note: {}\n", note);
   std::string measured = fmt::format("  {:<10}", "measured");
   std::string simulated = fmt::format("  {:<10}", "simulated");
   std::string errors = fmt::format("  {:<10}", "error, %");
@@ -162,14 +164,33 @@ void write_markdown_bands(const TargetValidation& validation, std::ostream& out)
   out << "| row | tok/s | mean, ms | io, ms | compute, ms | routing |\n"
          "| --- | --- | --- | --- | --- | --- |\n";
   for (const TargetResult& result : validation.rows) {
-    const std::string routing = !result.simulated.is_object()    ? "not simulated: " + result.reason
-                                : !result.standin.empty()        ? result.standin
-                                : result.row.route_trace.empty() ? "every expert is read"
-                                                                 : "its own";
+    std::string routing = !result.simulated.is_object()    ? "not simulated: " + result.reason
+                          : !result.standin.empty()        ? result.standin
+                          : result.row.route_trace.empty() ? "every expert is read"
+                                                           : "its own";
+    for (const std::string& note : result.notes) routing += "; " + note;
     out << fmt::format("| {} | {} | {} | {} | {} | {} |\n", result.row.id,
                        band_text(result, "tok_s"), band_text(result, "wall_ms.mean"),
                        band_text(result, "io_ms"), band_text(result, "compute_ms"), routing);
   }
+}
+
+// Rows with their own routing whose times are known token by token.
+void write_markdown_tokens(const TargetValidation& validation, std::ostream& out) {
+  const auto& rows = validation.rows;
+  if (std::none_of(rows.begin(), rows.end(),
+                   [](const TargetResult& result) { return result.per_token.has_value(); })) {
+    return;
+  }
+  out << "| row, token by token | tokens | absolute error, median | mean | correlation |\n"
+         "| --- | --- | --- | --- | --- |\n";
+  for (const TargetResult& result : rows) {
+    if (!result.per_token) continue;
+    out << fmt::format("| {} | {} | {} | {} | {:.3f} |\n", result.row.id, result.per_token->tokens,
+                       percent(result.per_token->median_abs), percent(result.per_token->mape),
+                       result.per_token->correlation);
+  }
+  out << '\n';
 }
 
 void write_markdown_contrasts(const TargetValidation& validation, std::ostream& out) {
@@ -209,6 +230,7 @@ void write_target_markdown(const TargetValidation& validation, std::ostream& out
   out << '\n';
   write_markdown_bands(validation, out);
   out << '\n';
+  write_markdown_tokens(validation, out);
   write_markdown_contrasts(validation, out);
   out << "\n| absolute error | rows | mean time, median | largest | io, median | io per MiB, "
          "median "

@@ -290,6 +290,29 @@ def test_mistakes_on_the_command_line_are_one_line(refused):
     refused(good, extra=("--no-such-option",))
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_the_simulations(run_sim, scene):
+    def refused(part, *arguments):
+        done = run_sim("validate", "--targets", "none.json", *arguments, cwd=scene)
+        assert done.returncode == 2 and done.stdout == ""
+        assert part in done.stderr and done.stderr.count("\n") == 1
+
+    # That the targets are not there is found out later.
+    refused("none/out.json: cannot be written: no such folder", "--out", "none/out.json")
+    refused("expected a file, got a directory", "--out", ".")
+    refused("--markdown: expected a file as --out", "--markdown", "--out", "-")
+
+
+def test_rows_beyond_the_device_are_simulated_with_a_note(run_sim, tmp_path):
+    rows = [row("lanes", lanes=1000),
+            row("usual", {"byte_hit_pct": 40.0}, prefetch="transition", cache_mib=600)]
+    (tmp_path / "t.json").write_text(json.dumps({"schema": "phone-measurements/1", "rows": rows}))
+    done = run_sim("validate", "--targets", "t.json", "--no-band", "--out", "-", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lanes, usual = json.loads(done.stdout)["rows"]
+    assert lanes["simulated"] and "1000 lanes cut to the" in lanes["notes"][0]
+    assert usual["notes"] == [] and 'prefetch "transition": a noisy oracle' in usual["standin"]
+
+
 def test_a_file_that_is_not_there_or_not_named(run_sim, tmp_path):
     assert run_sim("validate").returncode == 2
     done = run_sim("validate", "--targets", "none.json", cwd=tmp_path)

@@ -1,6 +1,7 @@
 #include "api/target_band.h"
 
 #include <cmath>
+#include <map>
 
 #include "support/testing.h"
 
@@ -69,8 +70,29 @@ TEST_SUITE("api/target_band") {
     device = device_of();
     device["cpu"].erase("clock_ghz");
     CHECK(clocks_of(config_of(device), device).empty());
-    device["provenance"] = Json::object();
-    CHECK(band_cases(config_of(device), device).empty());
+  }
+
+  TEST_CASE("rates of flash and kernels without a spread of their own have the usual one") {
+    Json device = device_of();
+    device["thermal"] = nullptr;
+    device["provenance"] = {{"/flash", {{"tag", "measured"}, {"source", "x"}, {"spread", 0.5}}}};
+    device["agents"] = {{"npu", {{"q4_kernel_gbps", 40}, {"f16_kernel_gbps", nullptr}}}};
+    const auto groups = band_cases(config_of(device), device);
+    std::map<std::string, double> factors;
+    for (const auto& group : groups) {
+      REQUIRE(group.size() == 2);
+      const Json::json_pointer place(group[0].what);
+      const auto factor = [&](std::size_t which) {
+        return group[which].config["device"].at(place).get<double>() /
+               device.at(place).get<double>();
+      };
+      factors[group[0].what] = factor(0);
+      CHECK(factor(0) + factor(1) == doctest::Approx(2));
+    }
+    REQUIRE(factors.size() == 3);
+    CHECK(factors["/flash/bw_gbps"] == doctest::Approx(1.11));
+    CHECK(factors["/cpu/q4_kernel_gbps"] == doctest::Approx(1.15));
+    CHECK(factors["/agents/npu/q4_kernel_gbps"] == doctest::Approx(1.15));
   }
 
   TEST_CASE("deviations add in quadrature, each side for itself") {

@@ -9,7 +9,24 @@ namespace {
 
 Json config_with(const ChangeRow& change, const TargetDevice& device = target_device()) {
   const TargetRow row = target_row(change);
-  return target_config(row, device, model_of(row), "t.safetensors");
+  return target_config(row, device, model_of(row), "t.safetensors").config;
+}
+
+// Of a device that lacks something.
+TargetDevice without(const std::string& pointer) {
+  TargetDevice device = target_device();
+  Json& text = device.text;
+  const Json::json_pointer place(pointer);
+  text.at(place.parent_pointer()).erase(place.back());
+  text["provenance"].erase(pointer);
+  device.device = read_device(Section(text, "d.json", ""));
+  return device;
+}
+
+std::vector<std::string> notes_with(const ChangeRow& change,
+                                    const TargetDevice& device = target_device()) {
+  const TargetRow row = target_row(change);
+  return target_config(row, device, model_of(row), "t.safetensors").notes;
 }
 
 Json execution_with(const ChangeRow& change) { return config_with(change)["execution"]; }
@@ -200,15 +217,102 @@ TEST_SUITE("api/target_config") {
 
   TEST_CASE("a prefetch by name is that policy, any other a predictor of the measured recall") {
     const auto prefetch = [](const Json& value) {
-      return config_with([&](Json& row) { row["prefetch"] = value; })["prefetch"];
+      return config_with([&](Json& row) {
+        row["prefetch"] = value;
+        row["cache_mib"] = 500;
+      })["prefetch"];
     };
-    for (const Json& none : {Json(nullptr), Json(false), Json("none")}) {
+    for (const Json& none :
+         {Json(nullptr), Json(false), Json(0), Json("none"), Json("off"), Json("")}) {
       CHECK(prefetch(none) == Json{{"policy", "none"}});
     }
     CHECK(prefetch("previous_token") == Json{{"policy", "previous_token"}});
     const Json predicted = {{"policy", "noisy_oracle"}, {"recall", 0.886}, {"precision", 0.886}};
-    CHECK(prefetch(true) == predicted);
-    CHECK(prefetch("router") == predicted);
+    for (const Json& other : {Json(true), Json(1), Json("router"), Json("next_layer_gate"),
+                              Json("transition"), Json("token_table")}) {
+      CHECK(prefetch(other) == predicted);
+    }
+    const auto standin = [](const Json& value) {
+      const TargetRow row = target_row([&](Json& json) {
+        json["prefetch"] = value;
+        json["cache_mib"] = 500;
+      });
+      return target_config(row, target_device(), model_of(row), "t.safetensors").standin;
+    };
+    CHECK(standin("transition") ==
+          "prefetch \"transition\": a noisy oracle of recall 0.886 and precision 0.886");
+    CHECK(standin("previous_token").empty());
+    CHECK(standin(nullptr).empty());
+  }
+
+  TEST_CASE("where nearly every expert runs a predictor cannot be less precise than that") {
+    const Json prefetch = config_with([](Json& row) {
+      row["prefetch"] = true;
+      row["top_k"] = 60;
+      row["cache_mib"] = 500;
+    })["prefetch"];
+    CHECK(prefetch["recall"] == 0.886);
+    CHECK(prefetch["precision"] == 60.0 / 64);
+  }
+
+  TEST_CASE("nothing is read ahead without a cache or through a memory map, and that is noted") {
+    for (const bool mmap : {false, true}) {
+      const auto ahead = [&](Json& row) {
+        row["prefetch"] = "previous_token";
+        row["mmap"] = mmap;
+      };
+      CHECK(config_with(ahead)["prefetch"] == Json{{"policy", "none"}});
+      REQUIRE(notes_with(ahead).size() == 1);
+      CHECK(contains(notes_with(ahead)[0], mmap ? "page faults" : "without a cache"));
+    }
+  }
+
+  TEST_CASE("lanes beyond the device's are cut, and that is noted") {
+    const std::size_t limit = target_device().device.flash->qd_limit;
+    const auto lanes = [](std::size_t count) {
+      return [count](Json& row) { row["lanes"] = count; };
+    };
+    CHECK(execution_with(lanes(limit))["lanes"] == limit);
+    CHECK(notes_with(lanes(limit)).empty());
+    CHECK(execution_with(lanes(limit + 1))["lanes"] == limit);
+    const auto notes = notes_with(lanes(limit + 1));
+    REQUIRE(notes.size() == 1);
+    CHECK(contains(notes[0], "lanes cut to the "));
+  }
+
+  TEST_CASE("a memory map has no lanes") {
+    CHECK(!execution_with([](Json& row) {
+             row["mmap"] = true;
+             row["lanes"] = 2;
+           }).contains("lanes"));
+  }
+
+  TEST_CASE("a budget of nothing is the dense weights, at least a MiB, and that is noted") {
+    const auto pressed = [](double available, std::uint64_t dense) {
+      return [=](Json& row) {
+        row["state"] = "pressure";
+        row["sensors"] = {{"mem_available_start_mib", available}};
+        row["dense_bytes_per_token"] = dense;
+        row["head_bytes_per_token"] = 0;
+      };
+    };
+    CHECK(config_with(pressed(1551, 1 << 30))["memory"]["app_budget_mib"] == 1.0);
+    CHECK(notes_with(pressed(1551, 1 << 30)).empty());
+    CHECK(config_with(pressed(1550, 1 << 30))["memory"]["app_budget_mib"] == 1024.0);
+    CHECK(config_with(pressed(1000, 0))["memory"]["app_budget_mib"] == 1.0);
+    CHECK(notes_with(pressed(1000, 1 << 30)) ==
+          std::vector<std::string>{
+              "a budget of 1024 MiB instead of -550 MiB: that of the dense weights"});
+  }
+
+  TEST_CASE("dense weights are anonymous where the device cannot page them in from a file") {
+    const TargetDevice device = without("/flash/mmap_fault_us");
+    const auto mapped = [](Json& row) { row["dense_policy"] = "mmap"; };
+    CHECK(config_with(mapped, device)["memory"]["dense_pages"] == "anonymous");
+    const auto notes = notes_with(mapped, device);
+    REQUIRE(notes.size() == 1);
+    CHECK(contains(notes[0], "the device has no flash.mmap_fault_us"));
+    CHECK(notes_with(mapped).empty());
   }
 
   TEST_CASE(

@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "api/run.h"
+#include "api/target_simulation.h"
 #include "support/targets.h"
 #include "trace/trace.h"
 
@@ -12,7 +13,7 @@ namespace {
 
 // What TargetTraces::conditioned() wants: the row without a device.
 Json plain_config(const TargetRow& row) {
-  Json config = target_config(row, target_device(), model_of(row), TargetTraces::kFile);
+  Json config = target_config(row, target_device(), model_of(row), TargetTraces::kFile).config;
   config["device"] = nullptr;
   for (const char* key : {"prefetch", "execution", "memory"}) config.erase(key);
   return config;
@@ -120,6 +121,79 @@ TEST_SUITE("api/target_trace") {
     });
     (void)traces.conditioned(row, plain_config(row));
     CHECK(bytes_read(row, folder.path()) == doctest::Approx(0.42 * kRoutedBytes).epsilon(0.002));
+  }
+
+  TEST_CASE("fewer bytes than the least noise reads take the least noise, which says so") {
+    const TemporaryFolder folder;
+    TargetTraces traces(folder.path(), folder.path());
+    for (const double hit : {100.0, 99.9}) {
+      const TargetRow row = cached_row(hit);
+      const RowTrace trace = traces.conditioned(row, plain_config(row));
+      CHECK(!trace.meets_bytes);
+      CHECK(trace.noise.value() == doctest::Approx(0.02));
+      CHECK(contains(trace.standin, "synthetic routing, the one that reads least (noise 0.020): "));
+      CHECK(contains(trace.standin, hit == 100 ? "not the measured 0.0" : "not the measured 0.2"));
+    }
+    const TargetRow row = cached_row(50);
+    CHECK(traces.conditioned(row, plain_config(row)).meets_bytes);
+  }
+
+  TEST_CASE("with a device what is read ahead is conditioned on as well") {
+    const TemporaryFolder folder;
+    TargetTraces traces(folder.path(), folder.path());
+    TargetRow row = cached_row(50);
+    row.prefetch = true;
+    const Json config =
+        target_config(row, target_device(), model_of(row), TargetTraces::kFile).config;
+    const auto numbers = [&] { return simulate_row(row, config, folder.path()).numbers; };
+    const RowTrace trace = traces.conditioned(row, config);
+    CHECK(trace.meets_bytes);
+    CHECK(numbers()["byte_hit_pct"].get<double>() == doctest::Approx(50).epsilon(0.002));
+    row.measured["mib_per_token"] = 1;
+    const double read = 0.5 * (kRoutedBytes + 64 * 3 * 4096);  // padded whether ahead or not
+    CHECK(numbers()["mib_per_token"].get<double>() ==
+          doctest::Approx(read / (1 << 20)).epsilon(0.003));
+    const double without = traces.conditioned(row, plain_config(row)).noise.value();
+    CHECK(without > 1.02 * trace.noise.value());  // wrong guesses are read, too
+  }
+
+  TEST_CASE("rows that drop experts are conditioned by how equal the weights are as well") {
+    const TemporaryFolder folder;
+    TargetTraces traces(folder.path(), folder.path());
+    const auto dropping = [](double byte_hit_pct) {
+      return target_row([&](Json& json) {
+        json["tokens"] = 60;
+        json["drop_cold_frac"] = 0.9;
+        json["measured"]["byte_hit_pct"] = byte_hit_pct;
+      });
+    };
+    double temperature_text = 0;
+    for (const double hit : {60.0, 20.0}) {
+      const TargetRow row = dropping(hit);
+      const RowTrace trace = traces.softened(row, plain_config(row), 0.8);
+      CHECK(trace.meets_bytes);
+      CHECK(trace.noise.value() == 0.8);
+      CHECK(bytes_read(row, folder.path()) ==
+            doctest::Approx((1 - hit / 100) * kRoutedBytes).epsilon(0.002));
+      const std::string name = "temperature ";
+      const double temperature =
+          std::stod(trace.standin.substr(trace.standin.find(name) + name.size()));
+      CHECK(temperature > temperature_text);  // more equal weights drop fewer
+      temperature_text = temperature;
+    }
+    const TargetRow none = dropping(100);
+    CHECK(contains(traces.softened(none, plain_config(none), 0.8).standin,
+                   "the one that reads least (noise 0.800, temperature 0.050): "));
+    TargetRow few = dropping(97);
+    few.cache_mib = 400;
+    few.drop_cold_frac = 0.5;
+    CHECK(contains(traces.softened(few, plain_config(few), 0.8).standin,
+                   "the one that reads least (noise 0.020): "));
+    const TargetRow many = dropping(-20);
+    CHECK(contains(unsupported([&] { (void)traces.softened(many, plain_config(many), 0.8); }),
+                   "no synthetic routing reads the measured 256.3 MiB a token"));
+    CHECK(contains(unsupported([&] { (void)traces.conditioned(none, plain_config(none)); }),
+                   "no synthetic routing reads the measured 0.0 MiB a token"));
   }
 
   TEST_CASE("bytes that no routing reads make the row unsupported") {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <fstream>
+#include <sstream>
 
 #include "report/target_report.h"
 #include "support/targets.h"
@@ -83,7 +84,6 @@ TEST_SUITE("api/validate_targets") {
                                row_with("size", other("/dense_bytes_per_token", nullptr)),
                                row_with("trace", other("/route_trace", "none.csv")),
                                row_with("setting", other("/threads", 100000)),
-                               row_with("policy", other("/prefetch", "next_layer_gate")),
                                row_with("defect", other("/route_trace", "one.csv"))});
     std::ofstream(targets.folder() / "one.csv") << kOneLayer;
     const TargetValidation result = targets.run();
@@ -103,9 +103,8 @@ TEST_SUITE("api/validate_targets") {
     CHECK(reason(3) == "its dense_bytes_per_token is not recorded");
     CHECK(contains(reason(4), "its recorded routing is not there: "));
     CHECK(contains(reason(5), "/rows/5: /execution/threads: expected "));
-    CHECK(contains(reason(6), "next_layer_logits"));
-    CHECK(contains(reason(7), "expected 16 MoE layers"));
-    CHECK(result.summary.not_simulated == 6);
+    CHECK(contains(reason(6), "expected 16 MoE layers"));
+    CHECK(result.summary.not_simulated == 5);
     CHECK(result.summary.all.rows == 2);
   }
 
@@ -147,6 +146,83 @@ TEST_SUITE("api/validate_targets") {
     CHECK(one.rows.size() == 1);
     CHECK(one.rows[0].standin == all.rows[0].standin);
     CHECK(one.rows[0].simulated == all.rows[0].simulated);
+  }
+
+  TEST_CASE("what stands in for routing and for prefetch are both named, notes are handed on") {
+    Json ahead = cached("P", 400, 30);
+    ahead["prefetch"] = "next_layer_gate";
+    Json lanes = measured_row("L");
+    lanes["lanes"] = 1000;
+    lanes["prefetch"] = 1;
+    lanes["cache_mib"] = 400;
+    lanes["measured"]["byte_hit_pct"] = 30;
+    const TargetValidation result = TargetsOnDisk(Rows{ahead, lanes}).run();
+    const std::string oracle = ": a noisy oracle of recall 0.886 and precision 0.886";
+    CHECK(
+        contains(result.rows[0].standin, "synthetic routing, conditioned on the bytes read (noi"));
+    CHECK(contains(result.rows[0].standin, "; prefetch \"next_layer_gate\"" + oracle));
+    CHECK(result.rows[0].notes.empty());
+    CHECK(result.rows[0].simulated["byte_hit_pct"].get<double>() ==
+          doctest::Approx(30).epsilon(0.005));
+    CHECK(contains(result.rows[1].standin, "prefetch 1" + oracle));
+    REQUIRE(result.rows[1].notes.size() == 1);
+    CHECK(target_json(result)["rows"][1]["notes"][0] == result.rows[1].notes[0]);
+    CHECK(target_json(result)["rows"][0]["notes"] == Json::array());
+    std::ostringstream text;
+    write_target_table(result, text);
+    CHECK(contains(text.str(), "  note: 1000 lanes cut to the "));
+    std::ostringstream markdown;
+    write_target_markdown(result, markdown);
+    CHECK(contains(markdown.str(), oracle + "; 1000 lanes cut to the "));
+  }
+
+  TEST_CASE("a row that drops more than noise explains takes the noise of one that drops none") {
+    Json dropping = cached("D", 400, 50);
+    dropping["drop_cold_frac"] = 0.9;
+    const auto standin = [](const Rows& rows) { return TargetsOnDisk(rows).run().rows[0].standin; };
+    const std::string alone = standin({dropping});
+    CHECK(contains(alone, "noise 0.800, temperature "));
+    const Json like = cached("B", 400, 45);
+    TargetsOnDisk both(Rows{dropping, like});
+    const TargetValidation result = both.run();
+    const std::string noise = result.rows[1].standin.substr(result.rows[1].standin.find("(noise"));
+    CHECK(contains(result.rows[0].standin, noise.substr(0, noise.size() - 1) + ", temperature "));
+    CHECK(result.rows[0].simulated["byte_hit_pct"].get<double>() ==
+          doctest::Approx(50).epsilon(0.005));
+  }
+
+  TEST_CASE("a row that reads less than any routing lends its locality only for want of another") {
+    const Json unknown = row_with("U", [](Json& row) {
+      row["cache_mib"] = 700;
+      row["measured"]["mib_per_token"] = nullptr;
+    });
+    const Json least = cached("least", 700, 100);
+    TargetsOnDisk targets(Rows{unknown, least, cached("B", 400, 30)});
+    CHECK(targets.run().rows[0].standin == "synthetic routing with the locality of B");
+    const TargetValidation alone = TargetsOnDisk(Rows{unknown, least}).run();
+    CHECK(alone.rows[0].standin == "synthetic routing with the locality of least");
+    CHECK(contains(alone.rows[1].standin, "the one that reads least"));
+  }
+
+  TEST_CASE("a device may be a file beside the targets, or anywhere") {
+    TargetsOnDisk targets(Rows{});
+    Json relative = row_with("R", [](Json& row) { row["device"] = "sub/d.json"; });
+    Json absolute = row_with(
+        "A", [&](Json& row) { row["device"] = (targets.folder() / "sub" / "d.json").string(); });
+    Json defect = row_with("D", [](Json& row) { row["device"] = "bad.json"; });
+    Json absent = row_with("N", [](Json& row) { row["device"] = "sub/none.json"; });
+    std::ofstream(targets.options.targets)
+        << targets_of({relative, absolute, defect, absent, measured_row("builtin")}).dump();
+    std::filesystem::create_directory(targets.folder() / "sub");
+    std::ofstream(targets.folder() / "sub" / "d.json") << target_device().text.dump();
+    std::ofstream(targets.folder() / "bad.json") << "{";
+    const TargetValidation result = targets.run();
+    REQUIRE(result.rows[4].simulated.is_object());
+    CHECK(result.rows[0].simulated == result.rows[4].simulated);
+    CHECK(result.rows[1].simulated == result.rows[4].simulated);
+    CHECK(contains(result.rows[2].reason, "bad.json: "));
+    CHECK(result.rows[3].reason == "no description of the device \"sub/none.json\"");
+    CHECK(result.devices.size() == 3);
   }
 
   TEST_CASE("where the nearest cannot be conditioned the next nearest lends its locality") {
@@ -266,6 +342,12 @@ TEST_SUITE("api/validate_targets") {
     CHECK(good.standin.empty());
     REQUIRE(good.per_token);
     CHECK(good.per_token->tokens == 5);
+    std::ostringstream markdown;
+    write_target_markdown(targets.run(), markdown);
+    CHECK(contains(
+        markdown.str(),
+        fmt::format("| R | 5 | {:.1f} % | {:.1f} % | {:.3f} |\n", 100 * good.per_token->median_abs,
+                    100 * good.per_token->mape, good.per_token->correlation)));
     std::ofstream(targets.folder() / "w.csv") << "step,wall_ms\n1,slow\n";
     const TargetResult bad = targets.run().rows.at(0);
     CHECK(!bad.per_token);
