@@ -1,6 +1,7 @@
 """sim validate --targets: measured rows beside simulated ones, and the command that fits the device."""
 
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -331,7 +332,7 @@ def test_no_place_for_temporary_files_is_one_line(refused, tmp_path, monkeypatch
 def phone(run_sim, data_dir, tmp_path_factory):
     out = tmp_path_factory.mktemp("phone") / "out.json"
     done = run_sim("validate", "--targets", data_dir / "phone_measurements/targets.json", "--no-band",
-                   "--out", out)
+                   "--out", out, timeout=600)
     assert done.returncode == 0, done.stderr
     return json.loads(out.read_text())
 
@@ -460,3 +461,12 @@ def test_the_device_has_to_name_the_rows_it_was_fitted_to(repo_root, sim, copies
     done = fit(repo_root, sim, copies(lambda inputs: inputs["flash"]["rows"].pop()), "--check")
     assert done.returncode == 1
     assert '/fitted_rows: expected ["C1", "C2-1"' in done.stderr
+
+
+@pytest.mark.skipif("MOESIM_SANITIZED" in os.environ, reason="the same runs with a slow program")
+def test_the_validation_page_is_what_the_program_says(repo_root, sim, data_dir):
+    done = subprocess.run(
+        [sys.executable, repo_root / "scripts/make_validation_page.py", "--check", "--sim", sim,
+         data_dir / "phone_measurements/targets.json"],
+        capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr or "docs/validation.md is stale"
