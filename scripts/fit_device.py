@@ -19,12 +19,13 @@ Everything else in the device file stays as it is, its sources too. `fitted_rows
 import argparse
 import csv
 import json
-import os
 import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from whole_files import write_whole
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -119,14 +120,6 @@ def replace_numbers(text, values):
         if written[section].get(key) != float(f"{value:g}"):
             raise SystemExit(f"the device file has no number {section}.{key} to replace")
     return text
-
-
-def write_whole(path, text):
-    """The file appears complete or not at all."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-        file.write(text)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
 
 
 def main():

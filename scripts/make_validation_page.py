@@ -10,11 +10,11 @@ in; its figures follow from the program, the device file and the measurements al
 """
 
 import argparse
-import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
+
+from whole_files import write_whole
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TEMPLATE = Path(__file__).resolve().parent / "validation_page.md"
@@ -30,14 +30,6 @@ def tables(options):
     if done.returncode != 0:
         raise SystemExit(done.stderr.strip())
     return done.stdout
-
-
-def write_whole(path, text):
-    """The file appears complete or not at all."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-        file.write(text)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
 
 
 def main():

@@ -116,6 +116,8 @@ class DecodeSimulation {
   void computed(TaskKind kind, std::uint32_t task, CauseRef cause);
   // Where memory is short: what a task pays for pages, and a job of its own before an admission.
   [[nodiscard]] ComputeCost with_page_faults(const Task& task, ComputeCost cost);
+  // A job of so much fixed time in the name of this expert; the caller says which part it is.
+  JobRecord& submit_admit_job(ExpertKey key, Duration time, CauseRef cause);
   void submit_page_work(std::uint32_t task, ExpertKey key, CauseRef cause);
   // Ask the tiers behind the cache for the misses of the visit, and for what is read ahead.
   void find_misses(LayerId layer, bool is_union);

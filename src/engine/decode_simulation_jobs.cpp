@@ -102,18 +102,23 @@ void DecodeSimulation::submit_admission(std::uint32_t task, ExpertKey key, std::
     if (task != kNoId) complete(task, cause, Duration::zero());
     return;
   }
-  JobRecord& job = compute_.submit();
+  JobRecord& job = submit_admit_job(key, time, cause);
   job.task = task;
   job.path_part = PathPart::kAdmission;
-  job.span.kind = TaskKind::kAdmit;
   job.span.part = TimePart::kAdmission;
   job.span.speculative = speculative;
+}
+
+JobRecord& DecodeSimulation::submit_admit_job(ExpertKey key, Duration time, CauseRef cause) {
+  JobRecord& job = compute_.submit();
+  job.span.kind = TaskKind::kAdmit;
   job.span.hidden_layer =
       static_cast<std::uint16_t>(parts_.model->moe_layers[index(layer_of(key, shape_.experts))]);
   job.span.has_expert = true;
   job.span.expert = static_cast<std::uint32_t>(index(expert_of(key, shape_.experts)));
   job.span.fixed = time;
   job.cause = cause;
+  return job;
 }
 
 }  // namespace moesim

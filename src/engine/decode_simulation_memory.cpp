@@ -20,16 +20,9 @@ void DecodeSimulation::submit_page_work(std::uint32_t task, ExpertKey key, Cause
   const bool low = task != kNoId && slot_of(graph_->task(task))->low;
   const Duration time = parts_.arena->use(key, low);
   if (time == Duration::zero()) return;
-  JobRecord& job = compute_.submit();
+  JobRecord& job = submit_admit_job(key, time, cause);
   job.path_part = PathPart::kOverhead;
-  job.span.kind = TaskKind::kAdmit;
   job.span.part = TimePart::kOverhead;
-  job.span.hidden_layer =
-      static_cast<std::uint16_t>(parts_.model->moe_layers[index(layer_of(key, shape_.experts))]);
-  job.span.has_expert = true;
-  job.span.expert = static_cast<std::uint32_t>(index(expert_of(key, shape_.experts)));
-  job.span.fixed = time;
-  job.cause = cause;
 }
 
 }  // namespace moesim
