@@ -56,7 +56,8 @@ double expected_ms(FlashLoop& loop, const EngineRow& row, const EngineRow::Layer
   reads.reserve(layers.reads.size() * row.experts_per_token);
   double sum = 0;
   double ways = 1;  // to choose m of k
-  for (double m = 1; m <= k; ++m) {
+  for (std::size_t missing = 1; missing <= row.experts_per_token; ++missing) {
+    const auto m = static_cast<double>(missing);
     reads.insert(reads.end(), layers.reads.begin(), layers.reads.end());
     ways *= (k - m + 1) / m;
     const double chance =
