@@ -48,19 +48,19 @@ struct Q4Codes {
     const hn::Rebind<std::int32_t, BlockD> d_wide;
     const auto narrow = hn::LoadU(d_codes, reinterpret_cast<const std::uint8_t*>(codes) + at);
     const auto both = hn::PromoteTo(d_wide, narrow);
-    const auto low_code = hn::And(both, hn::Set(d_wide, 15));
-    const auto high_code = hn::ShiftRight<4>(both);
+    // Four bits put into the fraction of a float whose last place there is 1: no shift and no
+    // conversion, and exact.
+    const auto high_bits = hn::OrAnd(hn::Set(d_wide, 0x49000000), both, hn::Set(d_wide, 0xF0));
+    high = hn::Sub(hn::BitCast(d, high_bits), hn::Set(d, 0x1p19F + 8));
 #if HWY_TARGET == HWY_AVX3
-    // One permutation instead of a subtraction and a conversion.
+    // A permutation looks at the low four bits alone, so they need no mask. The high ones go the
+    // other way, because permutations and products share an execution port.
     alignas(64) static constexpr float kValues[16] = {-8, -7, -6, -5, -4, -3, -2, -1,
                                                       0,  1,  2,  3,  4,  5,  6,  7};
-    const BlockV values = hn::Load(d, kValues);
-    low = hn::TableLookupLanes(values, hn::IndicesFromVec(d, low_code));
-    high = hn::TableLookupLanes(values, hn::IndicesFromVec(d, high_code));
+    low = hn::TableLookupLanes(hn::Load(d, kValues), hn::Indices512<float>{both.raw});
 #else
-    const auto offset = hn::Set(d_wide, 8);
-    low = hn::ConvertTo(d, hn::Sub(low_code, offset));
-    high = hn::ConvertTo(d, hn::Sub(high_code, offset));
+    const auto low_bits = hn::OrAnd(hn::Set(d_wide, 0x4B000000), both, hn::Set(d_wide, 0x0F));
+    low = hn::Sub(hn::BitCast(d, low_bits), hn::Set(d, 0x1p23F + 8));
 #endif
   }
 };
@@ -91,8 +91,8 @@ struct BlockKernel {
     for (std::size_t group = 0; group < blocks; group += kGroup) {
       load_scales<kRows>(w, w_gap, group, blocks, scales);
       for (std::size_t row = 0; row < kRows; ++row) {
-        fetch_ahead(w + row * w_gap + group * sizeof(Half), 1);
-        fetch_ahead(w_codes + row * w_gap + group * Codes::kBytes, kGroup * Codes::kBytes);
+        fetch_ahead<kRows>(w + row * w_gap + group * sizeof(Half), 1);
+        fetch_ahead<kRows>(w_codes + row * w_gap + group * Codes::kBytes, kGroup * Codes::kBytes);
       }
       const std::size_t end = HWY_MIN(group + kGroup, full);
       std::size_t block = group;
@@ -121,12 +121,14 @@ struct BlockKernel {
                               std::size_t blocks, float (&scales)[kRows][kGroup]) const {
     const BlockD d;
     const std::size_t lanes = hn::Lanes(d);
-    const std::size_t count = HWY_MIN(kGroup, blocks - group);
+    // Of the last group more is read than scales, where the codes behind them are enough for that.
+    const std::size_t row_bytes = blocks * (sizeof(Half) + Codes::kBytes);
+    const bool short_row = (group + kGroup) * sizeof(Half) > row_bytes;
     for (std::size_t row = 0; row < kRows; ++row) {
       const std::byte* from = w + row * w_gap + group * sizeof(Half);
       std::byte filled[kGroup * sizeof(Half)] = {};
-      if (count < kGroup) {
-        std::memcpy(filled, from, count * sizeof(Half));
+      if (short_row) {
+        std::memcpy(filled, from, (blocks - group) * sizeof(Half));
         from = filled;
       }
       for (std::size_t i = 0; i < kGroup; i += lanes) {
@@ -144,8 +146,8 @@ struct BlockKernel {
     BlockV of_block[kRows];
     for (auto& sum : of_block) sum = hn::Zero(d);
     for (std::size_t at = 0; at < kBlockWeights / 2; at += lanes) {
-      const BlockV low_factor = hn::LoadU(d, factors + at);
-      const BlockV high_factor = hn::LoadU(d, factors + kBlockWeights / 2 + at);
+      const BlockV low_factor = load_once(d, factors + at);
+      const BlockV high_factor = load_once(d, factors + kBlockWeights / 2 + at);
       for (std::size_t row = 0; row < kRows; ++row) {
         BlockV low;
         BlockV high;

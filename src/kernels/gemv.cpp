@@ -14,12 +14,12 @@ namespace {
 constexpr std::size_t kBytesAtOnce = std::size_t{512} << 10;
 constexpr std::size_t kSharesPerThread = 4;
 
-// Rows to deal out at once: an even number, because kernels take rows in pairs.
+// Rows to deal out at once: a multiple of four, because kernels take up to four rows together.
 std::size_t rows_at_once(std::size_t rows, std::size_t row_bytes, std::size_t threads) {
   if (threads == 1) return std::max<std::size_t>(rows, 1);
   const std::size_t by_size = kBytesAtOnce / std::max<std::size_t>(row_bytes, 1);
   const std::size_t by_share = rows / (kSharesPerThread * threads);
-  return std::max<std::size_t>(std::min(by_size, by_share) / 2 * 2, 2);
+  return std::max<std::size_t>(std::min(by_size, by_share) / 4 * 4, 4);
 }
 
 void require(bool holds, const char* what) {
@@ -42,7 +42,7 @@ void require_expert(const ExpertWeights& expert, std::size_t x, std::size_t scra
 void gemv(const WeightMatrix& w, std::span<const float> x, std::span<float> y, ThreadTeam& team) {
   require(x.size() == w.columns && y.size() == w.rows, "a product's sizes do not fit its matrix");
   RowDealer rows(w.rows, rows_at_once(w.rows, w.row_bytes(), team.size()));
-  team.run([&](const ThreadTeam::Member&) {
+  team.run([&] {
     for (auto range = rows.next(); !range.empty(); range = rows.next()) {
       gemv_rows(w, range.first, range.last, x.data(), y.data());
     }
@@ -60,13 +60,14 @@ void expert_ffn(const ExpertWeights& expert, std::span<const float> x, std::span
   float* const up = gate + intermediate;
   RowDealer inner(intermediate, dealt(expert.gate));
   RowDealer outer(expert.down.rows, dealt(expert.down));
-  team.run([&](const ThreadTeam::Member& member) {
+  team.run([&] {
     for (auto range = inner.next(); !range.empty(); range = inner.next()) {
       gemv_rows(expert.gate, range.first, range.last, x.data(), gate);
       gemv_rows(expert.up, range.first, range.last, x.data(), up);
       swiglu(gate + range.first, up + range.first, range.last - range.first);
     }
-    member.wait_for_all();
+  });
+  team.run([&] {
     for (auto range = outer.next(); !range.empty(); range = outer.next()) {
       gemv_rows(expert.down, range.first, range.last, gate, y.data());
     }
@@ -78,7 +79,7 @@ std::uint64_t read_memory(std::span<const std::byte> memory, ThreadTeam& team) {
   const std::size_t words = memory.size() / kWord;
   RowDealer parts(words, rows_at_once(words, kWord, team.size()));
   std::atomic<std::uint64_t> total{0};
-  team.run([&](const ThreadTeam::Member&) {
+  team.run([&] {
     std::uint64_t sum = 0;
     for (auto part = parts.next(); !part.empty(); part = parts.next()) {
       sum += sum_words(memory.data() + part.first * kWord, part.last - part.first);

@@ -35,7 +35,7 @@ struct HalfKernel {
     std::size_t column = 0;
     for (; column + kSums * lanes <= columns; column += kSums * lanes) {
       for (std::size_t row = 0; row < kRows; ++row) {
-        fetch_ahead(w + row * w_gap + column * sizeof(Half), kSums * lanes * sizeof(Half));
+        fetch_ahead<kRows>(w + row * w_gap + column * sizeof(Half), kSums * lanes * sizeof(Half));
       }
       for (std::size_t k = 0; k < kSums; ++k) {
         add<kRows>(w, w_gap, column + k * lanes, k, sums);
@@ -55,7 +55,7 @@ struct HalfKernel {
   HWY_INLINE void add(const std::byte* HWY_RESTRICT w, std::size_t w_gap, std::size_t column,
                       std::size_t into, V (&sums)[kRows][kSums]) const {
     const D d;
-    const V factor = hn::LoadU(d, x + column);
+    const V factor = load_once(d, x + column);
     for (std::size_t row = 0; row < kRows; ++row) {
       const V weights = load_halves(d, w + row * w_gap + column * sizeof(Half));
       sums[row][into] = hn::MulAdd(weights, factor, sums[row][into]);

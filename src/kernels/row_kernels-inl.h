@@ -23,14 +23,15 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 inline constexpr std::size_t kCacheLine = 64;
 
-// How far ahead of its use a stream of weights is fetched. Measured with two streams: 2 and 8 KiB
-// are slower, most of all where x does not fit into the first-level cache (docs/kernels.md).
-inline constexpr std::size_t kAhead = 4096;
+// How far ahead of its use weights are fetched, all streams together. Measured: with half or double
+// of it products are slower, most of all where x does not fit into the first-level cache beside it.
+inline constexpr std::size_t kAhead = 8192;
 
-// Asks for the cache lines of `bytes` bytes at kAhead behind `at`. Past the end of the weights this
-// has no effect, so the address is worked out as a number.
+// Asks for the cache lines of `bytes` bytes in one of `kStreams` streams, ahead of `at`. Past the
+// end of the weights this has no effect, so the address is worked out as a number.
+template <std::size_t kStreams>
 HWY_INLINE void fetch_ahead(const std::byte* at, std::size_t bytes) {
-  const auto address = reinterpret_cast<std::uintptr_t>(at) + kAhead;
+  const auto address = reinterpret_cast<std::uintptr_t>(at) + kAhead / kStreams;
   for (std::size_t offset = 0; offset < bytes; offset += kCacheLine) {
     __builtin_prefetch(reinterpret_cast<const void*>(address + offset));  // NOLINT
   }
@@ -51,19 +52,50 @@ HWY_INLINE hn::VFromD<D> load_halves(D d, const std::byte* from) {
 #endif
 }
 
-// The rows [first, last) as two streams, one through each half of the range: each reads on without
-// a jump, which is what prefetchers in hardware follow, and both share what is loaded of x.
-// Neighbouring rows as streams would jump at the end of each row. Dot: kernel.run<streams>(first
-// row of the first stream, bytes to that of the next, its result, distance to that of the next).
+// Floats that several instructions use. Compilers for x86 would rather read them again in each of
+// those, and reads are what the kernels run short of.
+template <class D>
+HWY_INLINE hn::VFromD<D> load_once(D d, const float* HWY_RESTRICT from) {
+  hn::VFromD<D> values = hn::LoadU(d, from);
+#if HWY_ARCH_X86 && HWY_TARGET != HWY_SCALAR && !HWY_COMPILER_MSVC
+  asm("" : "+v"(values.raw));
+#endif
+  return values;
+}
+
+// Above this many bytes x shares the first-level cache badly with the weights that pass through it.
+inline constexpr std::size_t kFirstLevelX = 32768;
+
+// Whether there are registers for the sums of four rows.
+inline constexpr bool kManyRegisters = HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON;
+
+// The rows [first, last) as `kStreams` streams, each through its own part of the range: a stream
+// reads on without a jump, which is what prefetchers in hardware follow, and all share what is
+// loaded of x. Neighbouring rows as streams would jump at the end of each row.
+// kernel.run<streams>(first stream, bytes to the next, its result, distance to that of the next).
+template <std::size_t kStreams, class Kernel>
+HWY_INLINE void run_streams(const Kernel& kernel, const WeightMatrix& w, std::size_t first,
+                            std::size_t last, float* HWY_RESTRICT y) {
+  const std::size_t part = (last - first) / kStreams;
+  const std::size_t stride = w.row_bytes();
+  std::size_t row = first;
+  for (; row < first + part; ++row) {
+    kernel.template run<kStreams>(w.row(row), part * stride, y + row, part);
+  }
+  for (row = first + kStreams * part; row < last; ++row) {
+    kernel.template run<1>(w.row(row), 0, y + row, 0);
+  }
+}
+
+// Two streams; four where that saves reading x from the second-level cache so often.
 template <class Kernel>
 HWY_INLINE void run_row_streams(const Kernel& kernel, const WeightMatrix& w, std::size_t first,
                                 std::size_t last, float* HWY_RESTRICT y) {
-  const std::size_t half = (last - first) / 2;
-  const std::size_t stride = w.row_bytes();
-  for (std::size_t row = first; row < first + half; ++row) {
-    kernel.template run<2>(w.row(row), half * stride, y + row, half);
+  if (kManyRegisters && w.columns * sizeof(float) > kFirstLevelX) {
+    run_streams<4>(kernel, w, first, last, y);
+  } else {
+    run_streams<2>(kernel, w, first, last, y);
   }
-  if (first + 2 * half < last) kernel.template run<1>(w.row(last - 1), 0, y + last - 1, 0);
 }
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)

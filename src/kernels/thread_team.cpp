@@ -10,6 +10,13 @@ constexpr std::chrono::microseconds kSpin{50};
 constexpr int kPausesPerLook = 16;  // Between two looks at the clock.
 constexpr int kYields = 4;
 
+// gate_: threads at the job in bits 0 to 7, closed in bit 8, the job's number above.
+constexpr std::uint32_t kInside = 0xFF;
+constexpr std::uint32_t kClosed = 0x100;
+constexpr int kNumberShift = 9;
+
+constexpr std::uint32_t number_of(std::uint32_t gate) { return gate >> kNumberShift; }
+
 void pause() {
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
@@ -20,15 +27,18 @@ void pause() {
 
 }  // namespace
 
-ThreadTeam::ThreadTeam(std::size_t threads) : spin_(kSpin), size_(threads) {
-  if (threads == 0) throw InvariantError("a team needs a thread");
+// Job 0 is over before it began.
+ThreadTeam::ThreadTeam(std::size_t threads) : spin_(kSpin), size_(threads), gate_(kClosed) {
+  if (threads == 0 || threads > kMaxThreads) {
+    throw InvariantError("a team has 1 to 255 threads");
+  }
   // The cores that this process may use, or 0 where that is unknown.
   const std::size_t cores = std::thread::hardware_concurrency();
   if (cores != 0 && threads > cores) spin_ = std::chrono::nanoseconds::zero();
   workers_.reserve(threads - 1);
   try {
-    for (std::size_t index = 1; index < threads; ++index) {
-      workers_.emplace_back([this, index] { serve(index); });
+    for (std::size_t i = 1; i < threads; ++i) {
+      workers_.emplace_back([this] { serve(); });
     }
   } catch (...) {
     stop();
@@ -39,57 +49,81 @@ ThreadTeam::ThreadTeam(std::size_t threads) : spin_(kSpin), size_(threads) {
 ThreadTeam::~ThreadTeam() { stop(); }
 
 void ThreadTeam::stop() {
-  task_ = nullptr;
-  job_.fetch_add(1, std::memory_order_release);
-  job_.notify_all();
+  open(nullptr, nullptr);
   for (std::thread& worker : workers_) worker.join();
 }
 
 void ThreadTeam::run(Task task, const void* work) {
-  if (size_ == 1) return task(work, Member(*this, 0));
+  if (size_ == 1) return task(work);
+  open(task, work);
+  task(work);
+  close();
+}
+
+// REQUIRES: the last job is closed and nobody is at it.
+void ThreadTeam::open(Task task, const void* work) {
   task_ = task;
   work_ = work;
-  job_.fetch_add(1, std::memory_order_release);
-  job_.notify_all();
-  task(work, Member(*this, 0));
-  arrive_and_wait();
+  const std::uint32_t number = number_of(gate_.load(std::memory_order_relaxed)) + 1;
+  gate_.store(number << kNumberShift, std::memory_order_release);
+  gate_.notify_all();
 }
 
-void ThreadTeam::serve(std::size_t index) {
-  for (std::uint32_t seen = 0;; ++seen) {
-    wait_until_not(job_, seen);
-    if (task_ == nullptr) return;
-    task_(work_, Member(*this, index));
-    arrive_and_wait();
+void ThreadTeam::close() {
+  const std::uint32_t gate = gate_.fetch_or(kClosed, std::memory_order_acq_rel);
+  if ((gate & kInside) == 0) return;
+  wait_until(finished_, [&](std::uint32_t number) { return number == number_of(gate); });
+}
+
+void ThreadTeam::serve() {
+  for (std::uint32_t seen = 0;;) {
+    if (!enter(seen)) continue;
+    const bool ends = task_ == nullptr;
+    if (!ends) task_(work_);
+    leave();
+    if (ends) return;
   }
 }
 
-void ThreadTeam::arrive_and_wait() {
-  const std::uint32_t present = barrier_.load(std::memory_order_relaxed);
-  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 < size_) {
-    return wait_until_not(barrier_, present);
-  }
-  arrived_.store(0, std::memory_order_relaxed);
-  barrier_.store(present + 1, std::memory_order_release);
-  barrier_.notify_all();
+// Waits for another job than `seen`, which it becomes; false where that is closed by now.
+bool ThreadTeam::enter(std::uint32_t& seen) {
+  std::uint32_t gate = wait_until(gate_, [&](std::uint32_t now) { return number_of(now) != seen; });
+  do {
+    seen = number_of(gate);
+    if ((gate & kClosed) != 0) return false;
+  } while (!gate_.compare_exchange_weak(gate, gate + 1, std::memory_order_acq_rel));
+  return true;
 }
 
-void ThreadTeam::wait_until_not(const std::atomic<std::uint32_t>& value, std::uint32_t old) const {
-  const auto changed = [&] { return value.load(std::memory_order_acquire) != old; };
+// The last one to leave a closed job tells who closed it.
+void ThreadTeam::leave() {
+  const std::uint32_t gate = gate_.fetch_sub(1, std::memory_order_acq_rel) - 1;
+  if ((gate & kClosed) == 0 || (gate & kInside) != 0) return;
+  finished_.store(number_of(gate), std::memory_order_release);
+  finished_.notify_one();
+}
+
+// Returns the value for which condition(value) holds.
+template <class Condition>
+std::uint32_t ThreadTeam::wait_until(const std::atomic<std::uint32_t>& value,
+                                     Condition condition) const {
+  std::uint32_t now = value.load(std::memory_order_acquire);
+  const auto look = [&] { return condition(now = value.load(std::memory_order_acquire)); };
   if (spin_ > std::chrono::nanoseconds::zero()) {
     const auto end = std::chrono::steady_clock::now() + spin_;
     do {
       for (int i = 0; i < kPausesPerLook; ++i) {
-        if (changed()) return;
+        if (look()) return now;
         pause();
       }
     } while (std::chrono::steady_clock::now() < end);
   }
   for (int i = 0; i < kYields; ++i) {
-    if (changed()) return;
+    if (look()) return now;
     std::this_thread::yield();
   }
-  value.wait(old, std::memory_order_acquire);
+  while (!look()) value.wait(now, std::memory_order_acquire);
+  return now;
 }
 
 }  // namespace moesim

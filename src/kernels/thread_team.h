@@ -1,9 +1,12 @@
-// Threads that stay, for work of some ten microseconds that all of them share.
+// Threads that stay, for work of some ten microseconds that whoever is awake shares.
+//
+// A job is open while its caller works on it: threads that are awake join; those that come too
+// late, or whose core runs somebody else's program, find it closed, and nobody waits for them. So
+// the barrier at its end costs little on an idle machine and does not stand still on a shared one.
 //
 // Who waits spins for a short time, because the others are about to arrive; then it offers its core
-// to whoever wants it; then it sleeps in the kernel (a futex on Linux). So a wait costs far less
-// than a wake-up while all run, and a thread whose core was taken away stops nobody from using the
-// others. Where the team has more threads than cores there is no spinning at all.
+// to whoever wants it; then it sleeps in the kernel (a futex on Linux). Where the team has more
+// threads than the process may use cores there is no spinning at all.
 #pragma once
 
 #include <atomic>
@@ -18,57 +21,49 @@ namespace moesim {
 
 class ThreadTeam {
  public:
-  // One of the threads, as the work sees it.
-  class Member {
-   public:
-    [[nodiscard]] std::size_t index() const { return index_; }
-    // Returns when every member has called it. What one wrote before, all see after.
-    void wait_for_all() const { team_.arrive_and_wait(); }
+  static constexpr std::size_t kMaxThreads = 255;
 
-   private:
-    friend class ThreadTeam;
-    Member(ThreadTeam& team, std::size_t index) : team_(team), index_(index) {}
-    ThreadTeam& team_;
-    std::size_t index_;
-  };
-
-  // Starts threads - 1 threads: who calls run() is the first member. REQUIRES: threads >= 1
-  // (InvariantError). std::system_error where the system gives none.
+  // Starts threads - 1 threads: who calls run() works too. REQUIRES: 1 <= threads <= kMaxThreads
+  // (InvariantError). std::system_error where the system gives no more threads.
   explicit ThreadTeam(std::size_t threads);
   ~ThreadTeam();
   ThreadTeam(const ThreadTeam&) = delete;
   ThreadTeam& operator=(const ThreadTeam&) = delete;
 
-  [[nodiscard]] std::size_t size() const { return workers_.size() + 1; }
+  [[nodiscard]] std::size_t size() const { return size_; }
 
-  // Calls work(member) once on each member and returns when all calls have. Allocates nothing.
-  // REQUIRES: one caller at a time; `work` does not throw, and calls wait_for_all() on every member
-  // or on none.
+  // Calls work() on the calling thread and, at the same time, at most once on each other thread of
+  // the team; returns when all these calls have. What they wrote is visible then. Allocates
+  // nothing. REQUIRES: one caller at a time; `work` does not throw and is done when any of the
+  // calls have returned and all begun ones too: the calls take their shares from a RowDealer.
   template <class Work>
   void run(Work&& work) {
     auto* const address = std::addressof(work);
-    run([](const void* erased,
-           const Member& member) { (**static_cast<decltype(&address)>(erased))(member); },
-        &address);
+    run([](const void* erased) { (**static_cast<decltype(&address)>(erased))(); }, &address);
   }
 
  private:
-  using Task = void (*)(const void*, const Member&);
+  using Task = void (*)(const void*);
 
   void run(Task task, const void* work);
-  void serve(std::size_t index);
-  void arrive_and_wait();
-  void wait_until_not(const std::atomic<std::uint32_t>& value, std::uint32_t old) const;
+  void open(Task task, const void* work);
+  void close();
+  void serve();
+  bool enter(std::uint32_t& seen);
+  void leave();
   void stop();
+  template <class Condition>
+  std::uint32_t wait_until(const std::atomic<std::uint32_t>& value, Condition condition) const;
 
   std::chrono::nanoseconds spin_;
   std::size_t size_;
 
-  // Each on a cache line of its own: they change hands between cores.
-  alignas(64) std::atomic<std::uint32_t> job_{0};      // Counts the calls of run().
-  alignas(64) std::atomic<std::uint32_t> arrived_{0};  // At the present barrier.
-  alignas(64) std::atomic<std::uint32_t> barrier_{0};  // Counts the barriers that all reached.
-  alignas(64) Task task_ = nullptr;                    // Null: the threads end.
+  // The present job: its number, whether it is closed, and how many of the threads are at it.
+  // On a cache line of its own, as the next one, because they change hands between cores.
+  alignas(64) std::atomic<std::uint32_t> gate_;
+  alignas(64) std::atomic<std::uint32_t> finished_{
+      0};                            // Number of the last job that was waited for.
+  alignas(64) Task task_ = nullptr;  // Null: the threads end.
   const void* work_ = nullptr;
   std::vector<std::thread> workers_;
 };

@@ -31,8 +31,10 @@ void eigen_half_product(const void* w, std::size_t rows, std::size_t columns, co
                         float* y) {
   const auto weights = matrix<Eigen::half>(w, rows, columns);
   auto out = result(y, rows);
+  Eigen::RowVectorXf row(weights.cols());
   for (Eigen::Index r = 0; r < weights.rows(); ++r) {
-    out[r] = weights.row(r).template cast<float>().dot(vector(x, columns).transpose());
+    row = weights.row(r).cast<float>();
+    out[r] = row.dot(vector(x, columns));
   }
 }
 

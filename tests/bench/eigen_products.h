@@ -10,8 +10,8 @@ namespace moesim::bench {
 void eigen_float_product(const float* w, std::size_t rows, std::size_t columns, const float* x,
                          float* y);
 
-// The same with fp16 weights, each converted where it is multiplied: Eigen's matrix product proper
-// would first write the whole matrix anew in fp32.
+// The same with fp16 weights, a row at a time: converted to fp32, then multiplied. As one
+// expression Eigen would write the whole matrix anew in fp32, or convert without vectors.
 void eigen_half_product(const void* w, std::size_t rows, std::size_t columns, const float* x,
                         float* y);
 

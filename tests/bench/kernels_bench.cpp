@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstring>
@@ -16,6 +17,7 @@
 
 #include "bench/eigen_products.h"
 #include "core/rng.h"
+#include "kernels/aligned_floats.h"
 #include "kernels/gemv.h"
 #include "kernels/reference.h"
 #include "kernels/simd_target.h"
@@ -47,9 +49,9 @@ std::size_t arena_bytes() {
                                cache > 0 ? 4 * static_cast<std::size_t>(cache) : 0);
 }
 
-std::vector<float> random_floats(std::size_t count, const char* name, double scale) {
+AlignedFloats random_floats(std::size_t count, const char* name, double scale) {
   Rng rng = Rng::for_component(1, name);
-  std::vector<float> values(count);
+  AlignedFloats values(count);
   for (float& value : values) value = static_cast<float>(rng.normal() * scale);
   return values;
 }
@@ -116,6 +118,11 @@ struct Times {
   double gbps(double bytes, double share = 0.5) { return bytes / quantile(share) * 1e-9; }
 };
 
+// The threads of a decode loop come from one product to the next and are awake.
+void wake(ThreadTeam& team) {
+  for (int i = 0; i < 8; ++i) team.run([] {});
+}
+
 void report(benchmark::State& state, double bytes, Times& kernel, Times& memory) {
   state.counters["GBps"] = kernel.gbps(bytes);
   state.counters["read_GBps"] = memory.gbps(bytes);
@@ -133,8 +140,7 @@ bool within_bounds(const Reference& reference, const float* y) {
 }
 
 // The first and the last rows against the reference.
-bool right_product(const WeightMatrix& w, const std::vector<float>& x,
-                   const std::vector<float>& y) {
+bool right_product(const WeightMatrix& w, const AlignedFloats& x, const AlignedFloats& y) {
   for (const std::size_t first : {std::size_t{0}, w.rows - kDistinctRows}) {
     const WeightMatrix part{w.format, kDistinctRows, w.columns, w.row(first)};
     if (!within_bounds(reference_gemv(part, x), y.data() + first)) return false;
@@ -149,7 +155,7 @@ void run_gemv(benchmark::State& state, WeightFormat format, const Shape& shape,
   append_matrix(format, shape.rows, shape.columns, content);
   Arena arena(content);
   const auto x = random_floats(shape.columns, "input", 1);
-  std::vector<float> y(shape.rows);
+  AlignedFloats y(shape.rows);
   const auto matrix = [&] { return WeightMatrix{format, shape.rows, shape.columns, arena.next()}; };
 
   gemv(matrix(), x, y, team);
@@ -161,6 +167,7 @@ void run_gemv(benchmark::State& state, WeightFormat format, const Shape& shape,
   Times memory;
   Times eigen;
   for ([[maybe_unused]] auto turn : state) {
+    wake(team);
     state.SetIterationTime(kernel.measure([&] { gemv(matrix(), x, y, team); }));
     memory.measure([&] {
       benchmark::DoNotOptimize(read_memory({arena.next(), content.size()}, team));
@@ -185,8 +192,8 @@ void run_ffn(benchmark::State& state, WeightFormat format, const Shape& shape,
   append_matrix(format, shape.columns, shape.rows, content);
   Arena arena(content);
   const auto x = random_floats(shape.columns, "input", 1);
-  std::vector<float> y(shape.columns);
-  std::vector<float> scratch(2 * shape.rows);
+  AlignedFloats y(shape.columns);
+  AlignedFloats scratch(2 * shape.rows);
   const auto expert = [&] {
     const WeightMatrix gate{format, shape.rows, shape.columns, arena.next()};
     const WeightMatrix up{format, shape.rows, shape.columns, gate.data + gate.bytes()};
@@ -201,6 +208,7 @@ void run_ffn(benchmark::State& state, WeightFormat format, const Shape& shape,
   Times kernel;
   Times memory;
   for ([[maybe_unused]] auto turn : state) {
+    wake(team);
     state.SetIterationTime(kernel.measure([&] { expert_ffn(expert(), x, scratch, y, team); }));
     memory.measure([&] {
       benchmark::DoNotOptimize(read_memory({arena.next(), content.size()}, team));
@@ -221,7 +229,7 @@ void run_eigen_float(benchmark::State& state, const Shape& shape) {
   }
   Arena arena(content);
   const auto x = random_floats(shape.columns, "input", 1);
-  std::vector<float> y(shape.rows);
+  AlignedFloats y(shape.rows);
   Times eigen;
   Times memory;
   for ([[maybe_unused]] auto turn : state) {
@@ -234,21 +242,22 @@ void run_eigen_float(benchmark::State& state, const Shape& shape) {
   report(state, static_cast<double>(bytes), eigen, memory);
 }
 
-// An empty job, and a barrier in the midst of a job.
+// An empty job: what sharing a product costs.
 void team_run(benchmark::State& state) {
   ThreadTeam team(static_cast<std::size_t>(state.range(0)));
-  for ([[maybe_unused]] auto turn : state) team.run([](const ThreadTeam::Member&) {});
+  for ([[maybe_unused]] auto turn : state) team.run([] {});
 }
 
+// A job that ends when all threads have joined: a barrier.
 void team_barrier(benchmark::State& state) {
   ThreadTeam team(static_cast<std::size_t>(state.range(0)));
-  constexpr std::size_t kBarriers = 1000;
   for ([[maybe_unused]] auto turn : state) {
-    team.run([](const ThreadTeam::Member& member) {
-      for (std::size_t i = 0; i < kBarriers; ++i) member.wait_for_all();
+    std::atomic<std::size_t> joined{0};
+    team.run([&] {
+      joined.fetch_add(1);
+      while (joined.load() < team.size()) std::this_thread::yield();
     });
   }
-  state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(kBarriers));
 }
 
 std::string label(const char* kind, std::string_view format, const Shape& shape,
