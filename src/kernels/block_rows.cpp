@@ -21,6 +21,7 @@ using BlockV = hn::VFromD<BlockD>;
 // Codes of a block as floats: vector `part` holds those of the weights [part * lanes, ...).
 struct Q8Codes {
   static constexpr std::size_t kBytes = kBlockWeights;
+  static constexpr std::size_t kStreams = 2;
 
   HWY_INLINE BlockV load(const std::byte* HWY_RESTRICT codes, std::size_t at) const {
     const BlockD d;
@@ -40,6 +41,8 @@ struct Q8Codes {
 
 struct Q4Codes {
   static constexpr std::size_t kBytes = kBlockWeights / 2;
+  // Reading x is a large share of the work for so few bytes of weights.
+  static constexpr std::size_t kStreams = kManyRegisters ? 4 : 2;
 
   HWY_INLINE void load_pair(const std::byte* HWY_RESTRICT codes, std::size_t at, BlockV& low,
                             BlockV& high) const {
@@ -69,6 +72,7 @@ template <class Codes>
 struct BlockKernel {
   // Scales that are converted at once.
   static constexpr std::size_t kGroup = 16;
+  static constexpr std::size_t kStreams = Codes::kStreams;
   static constexpr std::size_t kSums = 2;
 
   std::size_t columns;

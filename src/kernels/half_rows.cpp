@@ -18,6 +18,7 @@ struct HalfKernel {
 
   // Additions into one sum wait for each other; four sums a row hide that.
   static constexpr std::size_t kSums = 4;
+  static constexpr std::size_t kStreams = 2;
   static constexpr std::size_t kMaxLanes = hn::MaxLanes(D());
 
   std::size_t columns;

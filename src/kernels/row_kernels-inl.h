@@ -24,7 +24,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 inline constexpr std::size_t kCacheLine = 64;
 
 // How far ahead of its use weights are fetched, all streams together. Measured: with half or double
-// of it products are slower, most of all where x does not fit into the first-level cache beside it.
+// of it products are slower.
 inline constexpr std::size_t kAhead = 8192;
 
 // Asks for the cache lines of `bytes` bytes in one of `kStreams` streams, ahead of `at`. Past the
@@ -87,14 +87,15 @@ HWY_INLINE void run_streams(const Kernel& kernel, const WeightMatrix& w, std::si
   }
 }
 
-// Two streams; four where that saves reading x from the second-level cache so often.
+// As many streams as the kernel wants; four where that saves reading x from the second-level cache
+// so often.
 template <class Kernel>
 HWY_INLINE void run_row_streams(const Kernel& kernel, const WeightMatrix& w, std::size_t first,
                                 std::size_t last, float* HWY_RESTRICT y) {
   if (kManyRegisters && w.columns * sizeof(float) > kFirstLevelX) {
     run_streams<4>(kernel, w, first, last, y);
   } else {
-    run_streams<2>(kernel, w, first, last, y);
+    run_streams<Kernel::kStreams>(kernel, w, first, last, y);
   }
 }
 
