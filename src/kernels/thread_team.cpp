@@ -1,5 +1,9 @@
 #include "kernels/thread_team.h"
 
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
 #include "core/errors.h"
 
 namespace moesim {
@@ -22,6 +26,35 @@ void pause() {
   __builtin_ia32_pause();
 #elif defined(__aarch64__)
   asm volatile("yield");
+#endif
+}
+
+constexpr int kUnknownCore = -1;
+
+// The core that the calling thread runs on at the moment.
+int present_core() {
+#if defined(__linux__)
+  return sched_getcpu();
+#else
+  return kUnknownCore;
+#endif
+}
+
+// Moves the calling thread from `core` to another one that it may use, and does not bind it there.
+// A busy system wakes a thread on the core of who woke it, and may leave both there for long.
+void leave_core(int core) {
+#if defined(__linux__)
+  cpu_set_t allowed;
+  if (core < 0 || core >= CPU_SETSIZE) return;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+  cpu_set_t others = allowed;
+  CPU_CLR(static_cast<std::size_t>(core), &others);
+  if (CPU_COUNT(&others) == 0) return;
+  if (sched_setaffinity(0, sizeof others, &others) != 0) return;
+  // Should this fail the thread keeps all cores but one, which is no error.
+  static_cast<void>(sched_setaffinity(0, sizeof allowed, &allowed));
+#else
+  static_cast<void>(core);
 #endif
 }
 
@@ -64,6 +97,7 @@ void ThreadTeam::run(Task task, const void* work) {
 void ThreadTeam::open(Task task, const void* work) {
   task_ = task;
   work_ = work;
+  callers_core_.store(present_core(), std::memory_order_relaxed);
   const std::uint32_t number = number_of(gate_.load(std::memory_order_relaxed)) + 1;
   gate_.store(number << kNumberShift, std::memory_order_release);
   gate_.notify_all();
@@ -88,6 +122,8 @@ void ThreadTeam::serve() {
 // Waits for another job than `seen`, which it becomes; false where that is closed by now.
 bool ThreadTeam::enter(std::uint32_t& seen) {
   std::uint32_t gate = wait_until(gate_, [&](std::uint32_t now) { return number_of(now) != seen; });
+  const int callers_core = callers_core_.load(std::memory_order_relaxed);
+  if (callers_core != kUnknownCore && present_core() == callers_core) leave_core(callers_core);
   do {
     seen = number_of(gate);
     if ((gate & kClosed) != 0) return false;

@@ -6,7 +6,8 @@
 //
 // Who waits spins for a short time, because the others are about to arrive; then it offers its core
 // to whoever wants it; then it sleeps in the kernel (a futex on Linux). Where the team has more
-// threads than the process may use cores there is no spinning at all.
+// threads than the process may use cores there is no spinning at all. On Linux a thread that finds
+// itself on the caller's core moves to another.
 #pragma once
 
 #include <atomic>
@@ -65,6 +66,7 @@ class ThreadTeam {
       0};                            // Number of the last job that was waited for.
   alignas(64) Task task_ = nullptr;  // Null: the threads end.
   const void* work_ = nullptr;
+  std::atomic<int> callers_core_{-1};  // Where run() was called.
   std::vector<std::thread> workers_;
 };
 
