@@ -58,8 +58,11 @@ std::uint64_t sum_words_here(const std::byte* data, std::size_t words) {
   for (; word + 4 * lanes <= words; word += 4 * lanes) {
     for (std::size_t k = 0; k < 4; ++k) sums[k] = hn::Add(sums[k], load(word + k * lanes));
   }
-  const V sum = hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3]));
-  std::uint64_t total = hn::GetLane(hn::SumOfLanes(d, sum));
+  // Lane by lane: the vector sum of GCC's header overflows in signed arithmetic.
+  std::uint64_t lanes_of_sum[hn::MaxLanes(d)] = {};
+  hn::StoreU(hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3])), d, lanes_of_sum);
+  std::uint64_t total = 0;
+  for (const std::uint64_t lane : lanes_of_sum) total += lane;
   for (; word < words; ++word) {
     std::uint64_t value;
     std::memcpy(&value, data + word * sizeof value, sizeof value);

@@ -9,14 +9,18 @@
 namespace moesim {
 namespace {
 
-// The sets that are both compiled and supported, best first: a lower bit is better.
-std::vector<std::int64_t> usable_targets() {
-  std::vector<std::int64_t> targets;
-  for (std::int64_t left = (HWY_SUPPORTED_TARGETS | HWY_STATIC_TARGET) & HWY_TARGETS; left != 0;
-       left &= left - 1) {
-    targets.push_back(left & -left);
-  }
-  return targets;
+// The sets that are both compiled and supported, best first: a lower bit is better. Highway is
+// asked once, because its answer also selects the best set again.
+const std::vector<std::int64_t>& usable_targets() {
+  static const std::vector<std::int64_t> kUsable = [] {
+    std::vector<std::int64_t> targets;
+    for (std::int64_t left = (HWY_SUPPORTED_TARGETS | HWY_STATIC_TARGET) & HWY_TARGETS; left != 0;
+         left &= left - 1) {
+      targets.push_back(left & -left);
+    }
+    return targets;
+  }();
+  return kUsable;
 }
 
 void use(std::int64_t targets) {
@@ -46,7 +50,7 @@ std::vector<std::string> simd_targets() {
 std::string simd_target() { return hwy::TargetName(usable_targets()[selected()]); }
 
 void select_simd_target(std::string_view name) {
-  const std::vector<std::int64_t> targets = usable_targets();
+  const std::vector<std::int64_t>& targets = usable_targets();
   for (std::size_t i = 0; i < targets.size(); ++i) {
     if (name.empty() || name == hwy::TargetName(targets[i])) {
       use(targets[i]);

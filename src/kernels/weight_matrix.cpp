@@ -98,9 +98,10 @@ void decode_block(const Blocks& blocks, std::size_t block, std::span<const std::
   for (std::size_t i = 0; i < weights.size(); ++i) {
     int code = 0;
     if (blocks.format == WeightFormat::kQ8) {
-      code = std::to_integer<std::int8_t>(codes[i]);
+      const auto bits = std::to_integer<int>(codes[i]);
+      code = bits < 128 ? bits : bits - 256;
     } else {
-      const int both = std::to_integer<int>(codes[i % 16]);
+      const auto both = std::to_integer<int>(codes[i % 16]);
       code = (i < 16 ? both & 15 : both >> 4) - 8;
     }
     weights[i] = scale * static_cast<float>(code);
