@@ -58,35 +58,43 @@ AlignedFloats random_floats(std::size_t count, const char* name, double scale) {
   return values;
 }
 
-// Slots that all hold the same bytes.
+// At least `bytes` of memory, the same at each call, because getting so much takes longer than
+// filling it. In large pages where there are any: otherwise both the kernels and the plain sum wait
+// for page tables.
+std::byte* shared_memory(std::size_t bytes) {
+  static std::unique_ptr<std::byte, decltype(&std::free)> memory(nullptr, &std::free);
+  static std::size_t size = 0;
+  if (bytes > size) {
+    size = (bytes + kHugePage - 1) / kHugePage * kHugePage;
+    memory.reset();
+    memory.reset(static_cast<std::byte*>(std::aligned_alloc(kHugePage, size)));
+    madvise(memory.get(), size, MADV_HUGEPAGE);
+  }
+  return memory.get();
+}
+
+// Slots that all hold the same bytes. One at a time is alive.
 class Arena {
  public:
   explicit Arena(const std::vector<std::byte>& content)
       : slot_bytes_((content.size() + kSlotAlignment - 1) / kSlotAlignment * kSlotAlignment),
         slots_(std::max<std::size_t>(1, arena_bytes() / slot_bytes_)),
-        memory_(static_cast<std::byte*>(std::aligned_alloc(kHugePage, rounded_bytes())),
-                &std::free) {
-    // Otherwise both the kernels and the plain sum wait for page tables.
-    madvise(memory_.get(), rounded_bytes(), MADV_HUGEPAGE);
+        memory_(shared_memory(slot_bytes_ * slots_)) {
     for (std::size_t i = 0; i < slots_; ++i) {
-      std::memcpy(memory_.get() + i * slot_bytes_, content.data(), content.size());
+      std::memcpy(memory_ + i * slot_bytes_, content.data(), content.size());
     }
   }
 
   // Another one than in the last call.
   const std::byte* next() {
     next_ = (next_ + 1) % slots_;
-    return memory_.get() + next_ * slot_bytes_;
+    return memory_ + next_ * slot_bytes_;
   }
 
  private:
-  [[nodiscard]] std::size_t rounded_bytes() const {
-    return (slot_bytes_ * slots_ + kHugePage - 1) / kHugePage * kHugePage;
-  }
-
   std::size_t slot_bytes_;
   std::size_t slots_;
-  std::unique_ptr<std::byte, decltype(&std::free)> memory_;
+  std::byte* memory_;
   std::size_t next_ = 0;
 };
 
