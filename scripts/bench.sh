@@ -11,7 +11,8 @@ for option in "$@"; do
       printf '%s\n' \
         "usage: scripts/bench.sh [--benchmark_OPTION=VALUE]..." \
         "Builds preset release and runs build/release/bin/moesim_bench; options go to the latter," \
-        "for example --benchmark_filter=REGEX."
+        "for example --benchmark_filter=REGEX. Beside the simulator there are the kernels, with the speed" \
+        "of memory and of Eigen (gemv, expert_ffn, eigen_gemv), and their threads (team)."
       exit 0
       ;;
     --benchmark_*) ;;
