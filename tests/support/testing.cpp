@@ -1,7 +1,5 @@
 #include "support/testing.h"
 
-#include <stdlib.h>
-
 #include <cstdlib>
 
 namespace moesim::test {
@@ -22,17 +20,6 @@ std::optional<fs::path> third_party(const std::string& relative) {
     return std::nullopt;
   }
   return fs::path(root) / relative;
-}
-
-TemporaryFolder::TemporaryFolder() {
-  std::string name = (fs::temp_directory_path() / "moesim-test-XXXXXX").string();
-  if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
-  path_ = name;
-}
-
-TemporaryFolder::~TemporaryFolder() {
-  std::error_code ignored;
-  fs::remove_all(path_, ignored);
 }
 
 }  // namespace moesim::test

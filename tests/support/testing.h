@@ -9,6 +9,7 @@
 
 #include "config/json_file.h"
 #include "core/errors.h"
+#include "core/temporary_folder.h"
 
 namespace moesim::test {
 
@@ -19,19 +20,6 @@ Json golden(const std::string& name);
 // $MOESIM_DATA_DIR/relative, the third-party data that is never copied into the project. Where the
 // variable is not set, prints that the running test skips and returns nullopt.
 std::optional<std::filesystem::path> third_party(const std::string& relative);
-// A folder of its own for each test, removed at exit.
-class TemporaryFolder {
- public:
-  TemporaryFolder();
-  ~TemporaryFolder();
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
-
 // The message of the UserError that `action` throws; fails the test where it throws none.
 template <class Action>
 std::string user_error_of(Action&& action) {

@@ -38,11 +38,11 @@ class Tmpdir {
 
 TEST_SUITE("core/temporary_folder") {
   TEST_CASE("a folder of its own below TMPDIR is gone afterwards with all that is in it") {
-    const test::TemporaryFolder place;
+    const TemporaryFolder place;
     const Tmpdir tmpdir(place.path());
     {
-      const moesim::TemporaryFolder first;
-      const moesim::TemporaryFolder second;
+      const TemporaryFolder first;
+      const TemporaryFolder second;
       CHECK(first.path() != second.path());
       CHECK(first.path().parent_path() == place.path());
       fs::create_directory(first.path() / "sub");
@@ -53,26 +53,26 @@ TEST_SUITE("core/temporary_folder") {
   }
 
   TEST_CASE("it is gone after an error too, and its own removal is no error") {
-    const test::TemporaryFolder place;
+    const TemporaryFolder place;
     const Tmpdir tmpdir(place.path());
     CHECK_THROWS_AS(
         [] {
-          const moesim::TemporaryFolder folder;
+          const TemporaryFolder folder;
           throw user_error("x", "y");
         }(),
         UserError);
     CHECK(fs::is_empty(place.path()));
     {
-      const moesim::TemporaryFolder folder;
+      const TemporaryFolder folder;
       fs::remove(folder.path());
     }
     CHECK(fs::is_empty(place.path()));
   }
 
   TEST_CASE("where none can be made the message names the place") {
-    const test::TemporaryFolder place;
+    const TemporaryFolder place;
     const Tmpdir tmpdir((place.path() / "none").string());
-    CHECK(user_error_of([] { const moesim::TemporaryFolder folder; }) ==
+    CHECK(user_error_of([] { const TemporaryFolder folder; }) ==
           "TMPDIR: a folder for temporary files cannot be made here (TMPDIR names another)");
   }
 }
