@@ -23,12 +23,14 @@ struct TargetDevice {
   Device device;
 };
 
-// The description with the sizes of this row: the built-in model of the row's group or name, else
-// the one of the same family with as many layers and experts. Throws UnsupportedRow.
+// A built-in model description by its name.
 struct TargetModel {
   std::string name;
   MoeModel model;
 };
+
+// The description with the shape of this row: the one of the row's group or name, else the first of
+// the same family with as many layers and experts. Throws UnsupportedRow.
 TargetModel model_of(const TargetRow& row);
 
 // Selected experts that weigh little may be left out.
@@ -55,11 +57,11 @@ TargetConfig target_config(const TargetRow& row, const TargetDevice& device,
 // How the row's experts lie in their file: contiguous, fused (gate and up together) or slices.
 std::string layout_of(const TargetRow& row);
 
-// Bytes of the row's experts by layer, [layers]: sizes spread evenly over the depth.
+// Bytes of one expert by layer, [layers]: the row's sizes, spread evenly over the depth.
 std::vector<std::int64_t> expert_bytes_by_layer(const TargetRow& row);
 
-// The clock that a device in steady decoding is held at, GHz: the cap of its last heat step that is
-// reached at heat 1. None where the device file has no such data.
+// `device`: a device file as text. The clock that a device in steady decoding is held at, GHz: the
+// cap of its last heat step that is reached at heat 1. None where the device file has no such data.
 std::optional<double> sustained_clock_ghz(const Json& device);
 
 }  // namespace moesim
