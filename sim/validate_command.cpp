@@ -1,4 +1,6 @@
-// sim validate --targets: simulations beside measured rows, and how far off they are.
+// sim validate: simulations beside measured rows (--targets) or beside the same decode done for
+// real
+// (--config), and how far off they are.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -15,11 +17,13 @@
 #include "core/errors.h"
 #include "core/files.h"
 #include "report/target_report.h"
+#include "validate_machine.h"
 
 namespace moesim::cli {
 namespace {
 
 struct ValidateOptions {
+  std::shared_ptr<ValidateMachineCommand> machine;
   ValidateTargetsOptions targets;
   std::string traces;
   std::string out;
@@ -50,8 +54,7 @@ void check_out(const ValidateOptions& options) {
   }
 }
 
-void validate(const ValidateOptions& options) {
-  check_out(options);
+void validate_rows(const ValidateOptions& options) {
   ValidateTargetsOptions targets = options.targets;
   if (!options.traces.empty()) targets.traces = options.traces;
   targets.with_band = !options.no_band;
@@ -75,28 +78,60 @@ void validate(const ValidateOptions& options) {
   }
 }
 
+void validate(const ValidateOptions& options) {
+  check_out(options);
+  if (options.machine->options.config.empty()) {
+    validate_rows(options);
+    return;
+  }
+  ValidateMachineCommand machine = *options.machine;
+  machine.options.device = options.targets.device;
+  validate_machine(machine, options.out);
+}
+
 }  // namespace
 
 void add_validate_command(CLI::App& app) {
   auto options = std::make_shared<ValidateOptions>();
   CLI::App* command =
-      app.add_subcommand("validate", "simulations beside measured rows, with their errors");
-  command
-      ->add_option("--targets", options->targets.targets,
-                   "measured rows (JSON, schema phone-measurements/1)")
-      ->required();
+      app.add_subcommand("validate", "simulations beside measurements, with their errors");
+  options->machine = add_validate_machine_options(*command);
   command->add_option("--device", options->targets.device,
-                      "device file or name for all rows (default: the one that a row names)");
-  command->add_option("--traces", options->traces,
-                      "folder that recorded routing is relative to (default: ../raw_traces beside "
-                      "the folder of the targets)");
-  command->add_option("--rows", options->targets.rows, "ids of the rows to simulate (default: all)")
-      ->delimiter(',');
+                      "device file or name (default: the one that a row or the configuration "
+                      "names)");
   command->add_option("--out", options->out, "write the result as JSON (- for standard output)");
-  command->add_flag("--markdown", options->markdown, "print Markdown tables");
-  command->add_flag("--no-band", options->no_band,
-                    "leave out the band over the uncertainties of the device's values");
-  command->callback([options] { validate(*options); });
+  std::vector<CLI::Option*> with_targets;
+  const auto of_targets = [&](CLI::Option* option) {
+    option->group("With --targets");
+    with_targets.push_back(option);
+    return option;
+  };
+  of_targets(command->add_option("--targets", options->targets.targets,
+                                 "measured rows (JSON, schema phone-measurements/1)"));
+  of_targets(command->add_option(
+      "--traces", options->traces,
+      "folder that recorded routing is relative to (default: ../raw_traces beside the folder of "
+      "the targets)"));
+  of_targets(command->add_option("--rows", options->targets.rows,
+                                 "ids of the rows to simulate (default: all)"))
+      ->delimiter(',');
+  of_targets(command->add_flag("--markdown", options->markdown, "print Markdown tables"));
+  of_targets(command->add_flag("--no-band", options->no_band,
+                               "leave out the band over the uncertainties of the device's values"));
+  CLI::Option* const config = command->get_option("--config");
+  for (CLI::Option* option : with_targets) {
+    option->excludes(config);
+    if (option != command->get_option("--targets")) option->needs(command->get_option("--targets"));
+  }
+  for (CLI::Option* option : command->get_options()) {
+    if (option->get_group() == config->get_group() && option != config) option->needs(config);
+  }
+  command->callback([options] {
+    if (options->targets.targets.empty() && options->machine->options.config.empty()) {
+      throw user_error("sim validate", "expected --targets or --config, got neither");
+    }
+    validate(*options);
+  });
 }
 
 }  // namespace moesim::cli

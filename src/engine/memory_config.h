@@ -16,11 +16,14 @@ struct MemoryOptions {
   double app_budget_mib = 0;
   DensePages dense_pages = DensePages::kAnonymous;
   double buffers_mib = 0;  // what the engine holds beside weights, key-value cache and experts
+  // The expert cache is committed as a whole before the first token, so that admitting an expert
+  // commits nothing.
+  bool reserves_experts = false;
 };
 
-// Reads `memory` and writes what is in force to `resolved`, null where there is no device. Throws
-// UserError, also where the section is there without a device.
-MemoryOptions read_memory_options(Section& root, const std::optional<Device>& device,
-                                  Json& resolved);
+// Reads `memory` and writes what is in force to `resolved`, null where there is no device. Where
+// experts have reserved memory, admissions on `device` are free afterwards. Throws UserError, also
+// where the section is there without a device.
+MemoryOptions read_memory_options(Section& root, std::optional<Device>& device, Json& resolved);
 
 }  // namespace moesim

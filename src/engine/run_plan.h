@@ -37,6 +37,7 @@ class RunPlan {
   [[nodiscard]] bool knows_bytes() const { return knows_bytes_; }
   [[nodiscard]] const TaskCosts* costs() const { return costs_ ? &*costs_ : nullptr; }
   [[nodiscard]] ExpertSession& session() { return *session_; }
+  [[nodiscard]] const ExpertSession& session() const { return *session_; }
   // Of the tiers behind the cache, nearest first.
   [[nodiscard]] std::vector<std::string> tier_names() const;
   // What the tiers behind the cache hold; null where the device has none.

@@ -26,22 +26,26 @@ void require(bool holds, const char* what) {
   if (!holds) throw InvariantError(what);
 }
 
-void require_expert(const ExpertWeights& expert, std::size_t x, std::size_t scratch,
-                    std::size_t y) {
+void require_expert(const ExpertWeights& expert, std::size_t scratch) {
   const std::size_t intermediate = expert.gate.rows;
   const std::size_t hidden = expert.gate.columns;
   require(expert.up.rows == intermediate && expert.up.columns == hidden &&
               expert.down.rows == hidden && expert.down.columns == intermediate,
           "an expert's matrices do not fit each other");
-  require(x == hidden && y == hidden, "an expert's input or output has another size than it");
   require(scratch == 2 * intermediate, "an expert's scratch has another size than twice its rows");
+}
+
+constexpr const char* kOtherSize = "an expert's input or output has another size than it";
+
+std::size_t dealt(const WeightMatrix& w, const ThreadTeam& team) {
+  return rows_at_once(w.rows, w.row_bytes(), team.size());
 }
 
 }  // namespace
 
 void gemv(const WeightMatrix& w, std::span<const float> x, std::span<float> y, ThreadTeam& team) {
   require(x.size() == w.columns && y.size() == w.rows, "a product's sizes do not fit its matrix");
-  RowDealer rows(w.rows, rows_at_once(w.rows, w.row_bytes(), team.size()));
+  RowDealer rows(w.rows, dealt(w, team));
   team.run([&] {
     for (auto range = rows.next(); !range.empty(); range = rows.next()) {
       gemv_rows(w, range.first, range.last, x.data(), y.data());
@@ -49,29 +53,35 @@ void gemv(const WeightMatrix& w, std::span<const float> x, std::span<float> y, T
   });
 }
 
-void expert_ffn(const ExpertWeights& expert, std::span<const float> x, std::span<float> scratch,
-                std::span<float> y, ThreadTeam& team) {
-  require_expert(expert, x.size(), scratch.size(), y.size());
-  const std::size_t intermediate = expert.gate.rows;
-  const auto dealt = [&](const WeightMatrix& w) {
-    return rows_at_once(w.rows, w.row_bytes(), team.size());
-  };
+void expert_gate_up(const ExpertWeights& expert, std::span<const float> x, std::span<float> scratch,
+                    ThreadTeam& team) {
+  require_expert(expert, scratch.size());
+  require(x.size() == expert.gate.columns, kOtherSize);
   float* const gate = scratch.data();
-  float* const up = gate + intermediate;
-  RowDealer inner(intermediate, dealt(expert.gate));
-  RowDealer outer(expert.down.rows, dealt(expert.down));
+  float* const up = gate + expert.gate.rows;
+  RowDealer rows(expert.gate.rows, dealt(expert.gate, team));
   team.run([&] {
-    for (auto range = inner.next(); !range.empty(); range = inner.next()) {
+    for (auto range = rows.next(); !range.empty(); range = rows.next()) {
       gemv_rows(expert.gate, range.first, range.last, x.data(), gate);
       gemv_rows(expert.up, range.first, range.last, x.data(), up);
       swiglu(gate + range.first, up + range.first, range.last - range.first);
     }
   });
-  team.run([&] {
-    for (auto range = outer.next(); !range.empty(); range = outer.next()) {
-      gemv_rows(expert.down, range.first, range.last, gate, y.data());
-    }
-  });
+}
+
+void expert_down(const ExpertWeights& expert, std::span<const float> scratch, std::span<float> y,
+                 ThreadTeam& team) {
+  require_expert(expert, scratch.size());
+  require(y.size() == expert.down.rows, kOtherSize);
+  gemv(expert.down, scratch.first(expert.gate.rows), y, team);
+}
+
+void expert_ffn(const ExpertWeights& expert, std::span<const float> x, std::span<float> scratch,
+                std::span<float> y, ThreadTeam& team) {
+  require_expert(expert, scratch.size());
+  require(x.size() == expert.gate.columns && y.size() == expert.down.rows, kOtherSize);
+  expert_gate_up(expert, x, scratch, team);
+  expert_down(expert, scratch, y, team);
 }
 
 std::uint64_t read_memory(std::span<const std::byte> memory, ThreadTeam& team) {

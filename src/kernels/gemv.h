@@ -32,6 +32,13 @@ struct ExpertWeights {
 void expert_ffn(const ExpertWeights& expert, std::span<const float> x, std::span<float> scratch,
                 std::span<float> y, ThreadTeam& team);
 
+// Its two halves, for an expert whose down matrix arrives later. Between them scratch belongs to
+// the expert.
+void expert_gate_up(const ExpertWeights& expert, std::span<const float> x, std::span<float> scratch,
+                    ThreadTeam& team);
+void expert_down(const ExpertWeights& expert, std::span<const float> scratch, std::span<float> y,
+                 ThreadTeam& team);
+
 // The sum modulo 2^64 of the 64-bit words of `memory`; up to seven bytes at the end are left out.
 std::uint64_t read_memory(std::span<const std::byte> memory, ThreadTeam& team);
 

@@ -7,6 +7,7 @@
 // A reader belongs to one thread. Linux only: read_support() says why where there is none.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -46,6 +47,9 @@ class StoreReader {
   virtual std::uint32_t wait() = 0;
   // Reads submitted and not reported yet.
   [[nodiscard]] virtual std::size_t outstanding() const = 0;
+  // Summed over the reads that were reported: the time for which they held a lane, or a place in
+  // the queue of commands.
+  [[nodiscard]] virtual std::chrono::nanoseconds lane_time() const = 0;
 };
 
 // What the system answers to a read, as a test may have it: called with every answer of a system

@@ -1,0 +1,225 @@
+#include "api/validate_machine.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+#include <system_error>
+#include <utility>
+
+#include "api/run.h"
+#include "calibration/real_decode.h"
+#include "calibration/real_run.h"
+#include "core/errors.h"
+#include "core/files.h"
+#include "kernels/simd_target.h"
+#include "kernels/store/mapped_store.h"
+#include "metrics/run_metrics.h"
+
+namespace moesim {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kGiB = 1024.0 * static_cast<double>(kMiB);
+
+// The file of experts: one that stays, or one that goes with this object.
+class StoreFile {
+ public:
+  StoreFile(const ValidateMachineOptions& options, const StoreShape& shape,
+            const std::function<void(std::uint64_t, std::uint64_t)>& progress)
+      : path_(options.store.value_or(options.dir /
+                                     fmt::format("moesim-experts-{}.store", ::getpid()))),
+        stays_(options.store.has_value()) {
+    std::error_code error;
+    if (!stays_ || !fs::exists(path_, error)) write_expert_store(path_, shape, progress);
+    if (ExpertStore(path_).shape() == shape) return;
+    throw user_error(path_.string(),
+                     "expected the experts of this configuration and seed, got those of another");
+  }
+  ~StoreFile() {
+    std::error_code ignored;
+    if (!stays_) fs::remove(path_, ignored);
+  }
+  StoreFile(const StoreFile&) = delete;
+  StoreFile& operator=(const StoreFile&) = delete;
+
+  [[nodiscard]] const fs::path& path() const { return path_; }
+  // Takes it out of the page cache: what wrote or checked it has left it there.
+  void drop_cached() const { MappedStore(path_).drop(0, fs::file_size(path_)); }
+
+ private:
+  fs::path path_;
+  bool stays_;
+};
+
+class MachineValidator {
+ public:
+  explicit MachineValidator(const ValidateMachineOptions& options) : options_(options) {}
+
+  MachineReport run() {
+    simulate();
+    check_limits();
+    const StoreFile file(options_, store_shape(*plan_, options_.seed),
+                         [this](std::uint64_t done, std::uint64_t all) {
+                           tell("writing experts",
+                                static_cast<double>(done) / static_cast<double>(all));
+                         });
+    choose_reader(file.path());
+    const ExpertStore store(file.path());
+    const DenseWeights dense(*plan_->config().model, *plan_->costs(), dense_format(*plan_),
+                             longest_context(*plan_));
+    file.drop_cached();
+    decode_all(store, dense);
+    tell("reference", 0);
+    const auto plan = plan_run(config_);
+    compare_outputs(reference_outputs(*plan, dense, store));
+    file.drop_cached();
+    conclude(store);
+    return std::move(report_);
+  }
+
+ private:
+  void tell(const std::string& what, double share) const {
+    if (options_.progress) options_.progress(what, share);
+  }
+
+  // A path on the command line is relative to the working directory, one in a file to the file.
+  static std::string device_reference(const std::string& device) {
+    const bool is_name = device.find('/') == std::string::npos && !device.ends_with(".json");
+    return is_name ? device : fs::absolute(device).string();
+  }
+
+  void simulate() {
+    const KernelSupport support = kernel_support();
+    if (!support.available) throw user_error("sim validate", support.reason);
+    config_ = load_config(options_.config, options_.overrides);
+    if (!options_.device.empty()) config_.root["device"] = device_reference(options_.device);
+    plan_ = plan_run(config_);
+    require_real(*plan_);
+    tell("simulation", 0);
+    ExecuteOptions execute_options;
+    execute_options.keep_rows = true;
+    execute_options.with_bounds = false;
+    report_.validation.simulated = execute(*plan_, execute_options);
+    report_.facts = describe_run(*plan_);
+    const RunConfig& config = plan_->config();
+    report_.inputs.push_back({config_.shown, sha256_of_file(config_.shown)});
+    report_.inputs.push_back({config.trace_shown, sha256_of_file(config.trace_path)});
+    for (const RunConfig::Input& input : config.inputs) {
+      report_.inputs.push_back({input.shown, sha256_of_file(input.path)});
+    }
+  }
+
+  void check_limits() {
+    const RealMemory memory = memory_needed(*plan_);
+    report_.validation.dense_mib = to_mib(memory.dense);
+    report_.validation.experts_mib = to_mib(memory.experts);
+    limit("memory", "--max-memory-gib", memory.total(), options_.max_memory_gib);
+    limit("disk", "--max-disk-gib", store_bytes(store_shape(*plan_, options_.seed)),
+          options_.max_disk_gib);
+  }
+
+  static void limit(const char* what, const char* option, std::uint64_t bytes, double most_gib) {
+    const double gib = static_cast<double>(bytes) / kGiB;
+    if (gib <= most_gib) return;
+    throw user_error(option, fmt::format("expected at least {:.2f} GiB of {}, which this "
+                                         "configuration needs, got {}",
+                                         gib, what, most_gib));
+  }
+
+  void choose_reader(const fs::path& path) {
+    const ExecutionOptions& execution = plan_->config().execution;
+    if (execution.read_path == ReadPath::kMmap) {
+      report_.validation.reader = "a memory map";
+      return;
+    }
+    const bool async = plan_->config().device->flash->submission == Submission::kAsync;
+    report_.validation.reader =
+        fmt::format("{} {}, {}", execution.lanes, async ? "commands in io_uring" : "blocking lanes",
+                    options_.buffered ? "buffered" : "direct");
+    if (options_.buffered) return;
+    const ReadSupport direct = direct_support(path);
+    if (direct.available) return;
+    throw user_error(path.parent_path().string(),
+                     direct.reason + " (--buffered reads through the page cache instead)");
+  }
+
+  std::unique_ptr<StoreReader> make_reader(const fs::path& path) const {
+    const ExecutionOptions& execution = plan_->config().execution;
+    if (execution.read_path == ReadPath::kMmap) return nullptr;
+    ReaderOptions reader;
+    if (options_.buffered) reader.access = ReadAccess::kBuffered;
+    const bool async = plan_->config().device->flash->submission == Submission::kAsync;
+    return async ? make_uring_reader(path, execution.lanes, reader)
+                 : make_lane_reader(path, execution.lanes, reader);
+  }
+
+  // Each run has a cache of its own, empty as the configuration says; weights outside the experts
+  // stay.
+  void decode_all(const ExpertStore& store, const DenseWeights& dense) {
+    ThreadTeam team(plan_->config().execution.threads);
+    for (std::size_t i = 0; i < options_.repeats; ++i) {
+      tell(fmt::format("real run {} of {}", i + 1, options_.repeats), 0);
+      const auto plan = plan_run(config_);
+      const ExecutionOptions& execution = plan->config().execution;
+      RealExperts experts(store, make_reader(store.path()),
+                          {execution.layout, execution.read_path, slots_needed(*plan)});
+      RealDecode decode({plan.get(), &dense, &experts, &team});
+      RunMetrics metrics(*plan, true);
+      decode.run(metrics);
+      runs_.push_back(metrics.result());
+      outputs_.push_back(decode.outputs());
+    }
+  }
+
+  void compare_outputs(const std::vector<std::uint64_t>& reference) {
+    MachineValidation& validation = report_.validation;
+    validation.outputs_match = true;
+    for (const std::uint64_t output : reference) {
+      validation.outputs_checksum = validation.outputs_checksum * 0x100000001B3U ^ output;
+    }
+    for (std::size_t run = 0; run < outputs_.size(); ++run) {
+      const auto [mine, theirs] = std::mismatch(outputs_[run].begin(), outputs_[run].end(),
+                                                reference.begin(), reference.end());
+      if (mine == outputs_[run].end() && theirs == reference.end()) continue;
+      if (validation.outputs_match) {
+        validation.output_difference =
+            fmt::format("run {}, token {}", run + 1, mine - outputs_[run].begin());
+      }
+      validation.outputs_match = false;
+    }
+  }
+
+  void conclude(const ExpertStore& store) {
+    MachineValidation& validation = report_.validation;
+    const std::size_t median = median_run(runs_);
+    validation.noise = noise_of(runs_);
+    for (const RunResult& run : runs_) {
+      validation.real_means_ms.push_back(run.time->tpot_ms.mean);
+      if (validation.count_difference.empty()) {
+        validation.count_difference = first_difference(run, validation.simulated);
+      }
+    }
+    validation.error = compare_times(runs_[median], validation.simulated);
+    validation.real = std::move(runs_[median]);
+    validation.simd = simd_target();
+    validation.store_bytes = store_bytes(store.shape());
+  }
+
+  const ValidateMachineOptions& options_;
+  ConfigText config_;
+  std::unique_ptr<RunPlan> plan_;  // simulated; its sizes and costs serve the real runs too
+  std::vector<RunResult> runs_;
+  std::vector<std::vector<std::uint64_t>> outputs_;
+  MachineReport report_;
+};
+
+}  // namespace
+
+MachineReport validate_machine(const ValidateMachineOptions& options) {
+  return MachineValidator(options).run();
+}
+
+}  // namespace moesim
