@@ -64,36 +64,45 @@ void RealExperts::place(ExpertKey key) {
 
 std::size_t RealExperts::read(ExpertKey key, Slice first, Slice last, std::uint32_t tag,
                               ThreadTeam& team) {
+  if (mapped_) return fault_in(key, first, last, team);
   std::size_t reads = 0;
   for (const auto& [from, to] : runs_of(options_.layout, first, last)) {
-    reads += read_run(key, from, to, tag, team);
+    submit(key, from, to, tag);
+    ++reads;
   }
   return reads;
 }
 
-std::size_t RealExperts::read_run(ExpertKey key, Slice first, Slice last, std::uint32_t tag,
-                                  ThreadTeam& team) {
+RealExperts::Range RealExperts::count(Slice first, Slice last) {
   const RecordLayout& layout = store_.layout();
-  const std::size_t begin = layout.offset(first);
-  const std::size_t end = layout.offset(last) + layout.padded_bytes(last);
-  ++counts_.reads;
+  const Range range{layout.offset(first), layout.offset(last) + layout.padded_bytes(last)};
   std::size_t weights = 0;
   for (const Slice slice : {Slice::kGate, Slice::kUp, Slice::kDown}) {
     if (slice >= first && slice <= last) weights += layout.bytes(slice);
   }
   counts_.bytes += weights;
-  counts_.padding += end - begin - weights;
-  const std::uint64_t offset = file_offset(key) + begin;
-  if (mapped_) {
-    const auto start = std::chrono::steady_clock::now();
-    mapped_->fault_in(offset, end - begin, team);
-    fault_time_ += std::chrono::steady_clock::now() - start;
-    return 0;
-  }
+  counts_.padding += range.end - range.begin - weights;
+  return range;
+}
+
+void RealExperts::submit(ExpertKey key, Slice first, Slice last, std::uint32_t tag) {
   std::byte* const record = arena_->find(key);
   if (record == nullptr) throw InvariantError("an expert without a place was to be read");
-  reader_->submit({offset, end - begin, record + begin, tag});
-  return 1;
+  const Range range = count(first, last);
+  ++counts_.reads;
+  reader_->submit(
+      {file_offset(key) + range.begin, range.end - range.begin, record + range.begin, tag});
+}
+
+// Each thread is a lane that reads its share, as in TaskCosts.
+std::size_t RealExperts::fault_in(ExpertKey key, Slice first, Slice last, ThreadTeam& team) {
+  const Range range = count(first, last);
+  const std::size_t threads = std::min(team.size(), kMostReads);
+  counts_.reads += threads;
+  const auto start = std::chrono::steady_clock::now();
+  mapped_->fault_in(file_offset(key) + range.begin, range.end - range.begin, team);
+  fault_time_ += (std::chrono::steady_clock::now() - start) * threads;
+  return 0;
 }
 
 std::optional<std::uint32_t> RealExperts::poll() {

@@ -2,6 +2,7 @@
 // place is the cache's to say; this class reads what it is told to and forgets what it is told to.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -57,7 +58,14 @@ class RealExperts {
 
  private:
   [[nodiscard]] std::uint64_t file_offset(ExpertKey key) const;
-  std::size_t read_run(ExpertKey key, Slice first, Slice last, std::uint32_t tag, ThreadTeam& team);
+  // Of a record, page to page.
+  struct Range {
+    std::size_t begin = 0;
+    std::size_t end = 0;
+  };
+  Range count(Slice first, Slice last);
+  void submit(ExpertKey key, Slice first, Slice last, std::uint32_t tag);
+  std::size_t fault_in(ExpertKey key, Slice first, Slice last, ThreadTeam& team);
 
   const ExpertStore& store_;
   RealExpertOptions options_;

@@ -60,10 +60,6 @@ void require_execution(const RunConfig& config) {
   if (execution.bounce.value_or(false)) throw cannot(config, "/execution/bounce", "false");
   if (execution.thermal != ThermalStart::kOff) throw cannot(config, "/execution/thermal", "off");
   if (execution.service_noise) throw cannot(config, "/execution/service_noise", "false");
-  if (execution.read_path == ReadPath::kMmap && execution.overlap != Overlap::kNone) {
-    throw cannot(config, "/execution/overlap",
-                 "none, because page faults are taken by the threads that compute");
-  }
   if (execution.threads > ThreadTeam::kMaxThreads) {
     throw cannot(config, "/execution/threads", fmt::format("at most {}", ThreadTeam::kMaxThreads));
   }
@@ -74,7 +70,7 @@ void require_schedule(const RunPlan& plan) {
   if (plan.schedule().prefill_tokens > 0) {
     throw cannot(config, "/trace/prefill", "skip, because the trace has prompt tokens");
   }
-  if (config.schedule.batch.size > 1) throw cannot(config, "/execution/batch", "a size of 1");
+  if (config.schedule.batch.size > 1) throw cannot(config, "/execution/batch", "1");
   if (config.prefetch.json().at("policy") != "none") {
     throw cannot(config, "/prefetch/policy", "none");
   }

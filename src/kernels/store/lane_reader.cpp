@@ -59,12 +59,14 @@ class LaneReader final : public StoreReader {
   }
 
   [[nodiscard]] std::size_t outstanding() const override { return outstanding_; }
+  [[nodiscard]] std::chrono::nanoseconds lane_time() const override { return lane_time_; }
 
  private:
   std::uint32_t report(std::unique_lock<std::mutex>& lock) {
     const EndedRead ended = ended_.pop();
     lock.unlock();
     --outstanding_;
+    lane_time_ += ended.held;
     return ended.report();
   }
 
@@ -76,7 +78,9 @@ class LaneReader final : public StoreReader {
       if (stopping_) return;
       const StoreRead read = waiting_.pop();
       lock.unlock();
+      const auto start = std::chrono::steady_clock::now();
       EndedRead ended = perform(read);
+      ended.held = std::chrono::steady_clock::now() - start;
       lock.lock();
       ended_.push(std::move(ended));
       has_ended_.notify_one();
@@ -90,8 +94,8 @@ class LaneReader final : public StoreReader {
       const ssize_t bytes =
           pread(file_.get(), piece.target, piece.bytes, static_cast<off_t>(piece.offset));
       const auto state = progress.take(bytes < 0 ? -long{errno} : long{bytes}, options_);
-      if (state == ReadProgress::State::kDone) return {read.tag, ""};
-      if (state == ReadProgress::State::kFailed) return {read.tag, progress.failure(path_)};
+      if (state == ReadProgress::State::kDone) return {read.tag, {}, {}};
+      if (state == ReadProgress::State::kFailed) return {read.tag, progress.failure(path_), {}};
     }
   }
 
@@ -107,7 +111,8 @@ class LaneReader final : public StoreReader {
   std::filesystem::path path_;
   ReaderOptions options_;
   FileDescriptor file_;
-  std::size_t outstanding_ = 0;  // of the owner's thread alone
+  std::size_t outstanding_ = 0;  // of the owner's thread alone, as the next
+  std::chrono::nanoseconds lane_time_{0};
 
   std::mutex mutex_;
   std::condition_variable has_read_;

@@ -2,6 +2,7 @@
 // share these rules.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -53,6 +54,7 @@ class ReadProgress {
 struct EndedRead {
   std::uint32_t tag = 0;
   std::string failure;
+  std::chrono::nanoseconds held{0};  // a lane, or a place in the queue
 
   // The tag. UserError where it has failed.
   [[nodiscard]] std::uint32_t report() const;

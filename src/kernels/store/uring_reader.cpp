@@ -45,6 +45,11 @@ class Ring {
   io_uring ring_{};
 };
 
+struct Flight {
+  ReadProgress progress;
+  std::chrono::steady_clock::time_point begun{};
+};
+
 class UringReader final : public StoreReader {
  public:
   UringReader(const std::filesystem::path& path, std::size_t depth, ReaderOptions options)
@@ -95,17 +100,20 @@ class UringReader final : public StoreReader {
   }
 
   [[nodiscard]] std::size_t outstanding() const override { return outstanding_; }
+  [[nodiscard]] std::chrono::nanoseconds lane_time() const override { return lane_time_; }
 
  private:
   std::uint32_t report() {
     --outstanding_;
-    return ended_.pop().report();
+    const EndedRead ended = ended_.pop();
+    lane_time_ += ended.held;
+    return ended.report();
   }
 
   void begin(const StoreRead& read) {
     const std::uint32_t flight = free_.back();
     free_.pop_back();
-    flights_[flight] = ReadProgress(read, options_.access);
+    flights_[flight] = {ReadProgress(read, options_.access), std::chrono::steady_clock::now()};
     ask(flight);
   }
 
@@ -113,7 +121,7 @@ class UringReader final : public StoreReader {
   void ask(std::uint32_t flight) {
     io_uring_sqe* const entry = io_uring_get_sqe(ring_.get());
     if (entry == nullptr) throw InvariantError("the queue of reads is full");
-    const ReadProgress::Piece piece = flights_[flight].next();
+    const ReadProgress::Piece piece = flights_[flight].progress.next();
     io_uring_prep_read(entry, file_.get(), piece.target, static_cast<unsigned>(piece.bytes),
                        piece.offset);
     io_uring_sqe_set_data64(entry, flight);
@@ -131,11 +139,12 @@ class UringReader final : public StoreReader {
   }
 
   void take(std::uint32_t flight, long answer) {
-    ReadProgress& progress = flights_[flight];
+    ReadProgress& progress = flights_[flight].progress;
     const ReadProgress::State state = progress.take(answer, options_);
     if (state == ReadProgress::State::kUnderWay) return ask(flight);
     const bool failed = state == ReadProgress::State::kFailed;
-    ended_.push({progress.tag(), failed ? progress.failure(path_) : std::string()});
+    ended_.push({progress.tag(), failed ? progress.failure(path_) : std::string(),
+                 std::chrono::steady_clock::now() - flights_[flight].begun});
     free_.push_back(flight);
     if (!waiting_.empty()) begin(waiting_.pop());
   }
@@ -162,11 +171,12 @@ class UringReader final : public StoreReader {
   ReaderOptions options_;
   FileDescriptor file_;
   Ring ring_;
-  std::vector<ReadProgress> flights_;  // [depth]
-  std::vector<std::uint32_t> free_;    // the flights that are not under way
+  std::vector<Flight> flights_;      // [depth]
+  std::vector<std::uint32_t> free_;  // the flights that are not under way
   Fifo<StoreRead> waiting_;
   Fifo<EndedRead> ended_;
   std::size_t outstanding_ = 0;
+  std::chrono::nanoseconds lane_time_{0};
 };
 
 }  // namespace

@@ -34,7 +34,6 @@ TEST_SUITE("calibration/real_run") {
         {"/weights/on_miss", {{"policy", "hobbit"}}, "/weights/on_miss: expected the policy full"},
         {"/model/expert_matrices", 2, "/model: expected experts of gate, up and down"},
         {"/execution/service_noise", true, "/execution/service_noise: expected false"},
-        {"/execution/batch", {{"size", 2}}, "/execution/batch: expected a size of 1"},
         {"/prefetch", {{"policy", "previous_token"}}, "/prefetch/policy: expected none"},
         {"/cache/cold_start", "hit_until_full", "/cache/cold_start: expected strict"},
         {"/memory/expert_pages", "on_demand", "/memory/expert_pages: expected reserved"},
@@ -53,13 +52,14 @@ TEST_SUITE("calibration/real_run") {
     }
   }
 
-  TEST_CASE("page faults overlap nothing") {
-    Scenario scenario = scenario_for_real();
-    scenario.config["device"]["flash"]["mmap_fault_us"] = 80;
-    scenario.config["execution"]["read_path"] = "mmap";
+  TEST_CASE("one sequence at a time") {
+    TraceData trace = test::random_logits({8, 4, 16}, 4, 1);
+    trace.sequence = {0, 0, 0, 0, 1, 1, 1, 1};
+    Scenario scenario(trace);
+    scenario.config["memory"] = {{"expert_pages", "reserved"}};
     require_real(*scenario.plan());
-    scenario.config["execution"]["overlap"] = "expert";
-    CHECK(test::contains(refusal(scenario), "/execution/overlap: expected none, because page"));
+    scenario.config["execution"]["batch"] = 2;
+    CHECK(test::contains(refusal(scenario), "/execution/batch: expected 1"));
   }
 
   TEST_CASE("prompt tokens must be skipped") {
