@@ -184,6 +184,7 @@ Device read_device(Section section) {
     device.thermal = read_thermal(*thermal);
   }
   device.fitted_rows = read_names(section, "fitted_rows");
+  if (auto calibration = section.optional_object("calibration")) calibration->accept_all_keys();
   // A misspelt key is named as such before its number is found to lack an entry.
   section.raw("provenance");
   section.reject_unread_keys();

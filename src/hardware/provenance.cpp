@@ -16,6 +16,7 @@ std::vector<std::string> pointers_of_numbers(const Json& device) {
   Json content = device;
   content.erase("provenance");
   content.erase("schema");
+  content.erase("calibration");
   std::vector<std::string> pointers;
   const Json leaves = content.flatten();
   for (const auto& leaf : leaves.items()) {

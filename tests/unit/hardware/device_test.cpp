@@ -299,6 +299,17 @@ TEST_SUITE("hardware/device") {
         "provenance for this number, got none");
   }
 
+  TEST_CASE("raw tables of a calibration need no source and change nothing") {
+    Json device = smallest();
+    device["calibration"] = {{"flash_table", {{128, 1, 1.9}, {128, 2, 2.4}}}, {"date", "today"}};
+    CHECK(read(device).provenance == read(smallest()).provenance);
+    device["provenance"]["/calibration"] = {{"tag", "measured"}, {"source", "a log"}};
+    CHECK(contains(user_error_of([&] { read(device); }),
+                   "expected a JSON pointer to a number of this device"));
+    CHECK(contains(error_after(R"({"calibration": [1, 2]})"),
+                   "d.json: /calibration: expected an object, got [1,2]"));
+  }
+
   TEST_CASE("an entry has to cover a number") {
     const char* message =
         ": expected a JSON pointer to a number of this device or to what holds one, got ";
