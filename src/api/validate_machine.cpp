@@ -74,7 +74,8 @@ class MachineValidator {
     decode_all(store, dense);
     tell("reference", 0);
     const auto plan = plan_run(config_);
-    compare_outputs(reference_outputs(*plan, dense, store));
+    compare_outputs(reference_outputs(
+        *plan, dense, store, options_.reference_tokens.value_or(plan->schedule().passes.size())));
     file.drop_cached();
     conclude(store);
     return std::move(report_);
@@ -174,22 +175,25 @@ class MachineValidator {
     }
   }
 
+  // `reference`: of the first tokens. The real runs must agree on all of them.
   void compare_outputs(const std::vector<std::uint64_t>& reference) {
     MachineValidation& validation = report_.validation;
+    validation.reference_tokens = reference.size();
     validation.outputs_match = true;
-    for (const std::uint64_t output : reference) {
-      validation.outputs_checksum = validation.outputs_checksum * 0x100000001B3U ^ output;
+    for (const std::uint64_t output : outputs_.front()) {
+      validation.outputs_checksum = (validation.outputs_checksum * 0x100000001B3U) ^ output;
     }
-    for (std::size_t run = 0; run < outputs_.size(); ++run) {
-      const auto [mine, theirs] = std::mismatch(outputs_[run].begin(), outputs_[run].end(),
-                                                reference.begin(), reference.end());
-      if (mine == outputs_[run].end() && theirs == reference.end()) continue;
-      if (validation.outputs_match) {
-        validation.output_difference =
-            fmt::format("run {}, token {}", run + 1, mine - outputs_[run].begin());
-      }
-      validation.outputs_match = false;
-    }
+    compare_run(0, reference);
+    for (std::size_t run = 1; run < outputs_.size(); ++run) compare_run(run, outputs_.front());
+  }
+
+  void compare_run(std::size_t run, const std::vector<std::uint64_t>& expected) {
+    MachineValidation& validation = report_.validation;
+    const auto differs = std::mismatch(expected.begin(), expected.end(), outputs_[run].begin());
+    if (differs.first == expected.end() || !validation.outputs_match) return;
+    validation.outputs_match = false;
+    validation.output_difference = fmt::format("real run {}, token {} of the run", run + 1,
+                                               differs.first - expected.begin() + 1);
   }
 
   void conclude(const ExpertStore& store) {

@@ -20,6 +20,9 @@ struct ValidateMachineOptions {
   std::filesystem::path dir;           // where the file of experts is written, and removed
   std::optional<std::filesystem::path> store;  // use this one, written if it is not there; kept
   std::size_t repeats = 3;                     // real runs
+  // Tokens whose outputs are compared with the reference's, from the first, warm-up included; those
+  // of all tokens are compared between the real runs. None: all.
+  std::optional<std::size_t> reference_tokens;
   double max_disk_gib = 8;
   double max_memory_gib = 4;
   bool buffered = false;  // read through the page cache

@@ -20,7 +20,8 @@ struct MachineValidation {
   bool outputs_match = false;
   std::string output_difference;  // "" where they match
   std::uint64_t outputs_checksum = 0;
-  std::string count_difference;  // first_difference(); "" where hits, bytes and so on agree
+  std::size_t reference_tokens = 0;  // that were compared with it
+  std::string count_difference;      // first_difference(); "" where hits, bytes and so on agree
   // What it was done with.
   std::string simd;    // kernels/simd_target.h
   std::string reader;  // "4 lanes, direct"

@@ -34,8 +34,8 @@ RealMemory memory_needed(const RunPlan& plan);
 // What the outputs of RealDecode must be: the same tokens computed the plain way. One thread, one
 // layer after the other, every expert read from the file by ordinary reads when it is needed and
 // compared with the checksum that it was written with; the plan decides which. UserError where the
-// file is damaged. The plan's session is used up.
+// file is damaged. The plan's session is used up. Of the first `passes` only: it is slow.
 std::vector<std::uint64_t> reference_outputs(RunPlan& plan, const DenseWeights& dense,
-                                             const ExpertStore& store);
+                                             const ExpertStore& store, std::size_t passes);
 
 }  // namespace moesim

@@ -92,6 +92,7 @@ Json machine_json(const MachineReport& report) {
   json["noise"] = noise_json(validation);
   json["outputs_match"] = validation.outputs_match;
   json["outputs_checksum"] = fmt::format("{:016x}", validation.outputs_checksum);
+  json["reference_tokens"] = validation.reference_tokens;
   json["counts_match"] = validation.count_difference.empty();
   json["real_path"] = {{"simd", validation.simd},
                        {"reader", validation.reader},

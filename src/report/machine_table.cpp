@@ -73,7 +73,7 @@ void write_machine_table(const MachineReport& report, std::ostream& out) {
              v.count_difference.empty() ? "equal in both" : "NOT EQUAL: " + v.count_difference);
   fmt::print(
       out, "outputs {:016x}: {}\n", v.outputs_checksum,
-      v.outputs_match ? "equal to the reference's" : "NOT the reference's: " + v.output_difference);
+      v.outputs_match ? "equal to the reference's" : "NOT AS EXPECTED: " + v.output_difference);
 }
 
 }  // namespace moesim

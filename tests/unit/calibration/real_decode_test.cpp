@@ -76,7 +76,7 @@ class RealRun {
 
   [[nodiscard]] std::vector<std::uint64_t> reference() const {
     const auto plan = scenario_.plan();
-    return reference_outputs(*plan, *dense_, *store_);
+    return reference_outputs(*plan, *dense_, *store_, plan->schedule().passes.size());
   }
 
  private:

@@ -1,0 +1,69 @@
+"""What the runs of the validation matrix say together: errors of cells and the noise floor."""
+
+import datetime
+import statistics
+
+PERCENTILES = ["mean", "p50", "p90", "p99"]
+
+
+def median_low(values):
+    return statistics.median_low(values)
+
+
+def cell_result(cell, runs):
+    """The run in the middle by mean time stands for the cell; noise is the largest distance from it."""
+    means = [run["real"]["throughput"]["tpot_ms"]["mean"] for run in runs]
+    middle = means.index(median_low(means))
+    run = runs[middle]
+    real, simulated = run["real"], run["simulated"]
+    noise = max(abs(mean / means[middle] - 1) for mean in means)
+    return {
+        "name": cell.name,
+        "policy": cell.policy,
+        "expert_mib": cell.size.expert_mib,
+        "cache_share": cell.share,
+        "lanes": cell.lanes,
+        "overlap": cell.overlap,
+        "hit_rate": real["cache"]["hit_rate"],
+        "mib_per_token": real["cache"]["mib_per_token"],
+        "real_ms": {key: real["throughput"]["tpot_ms"][key] for key in PERCENTILES},
+        "simulated_ms": {key: simulated["throughput"]["tpot_ms"][key] for key in PERCENTILES},
+        "real_parts_ms": real["time_ms_per_token"],
+        "simulated_parts_ms": simulated["time_ms_per_token"],
+        "error": {key: run["error"][key] for key in [*PERCENTILES, "per_token_mape", "correlation"]},
+        "noise": noise,
+        "real_means_ms": means,
+        "outputs_match": all(run["outputs_match"] for run in runs),
+        "counts_match": all(run["counts_match"] for run in runs),
+    }
+
+
+def summary_of(cells):
+    errors = [abs(cell["error"]["mean"]) for cell in cells]
+    return {
+        "cells": len(cells),
+        "median_abs_error": statistics.median(errors),
+        "largest_abs_error": max(errors),
+        "median_noise": statistics.median(cell["noise"] for cell in cells),
+        "beyond_twice_noise": sum(abs(c["error"]["mean"]) > 2 * c["noise"] for c in cells),
+        "median_per_token_mape": statistics.median(c["error"]["per_token_mape"] for c in cells),
+        "all_outputs_match": all(cell["outputs_match"] for cell in cells),
+        "all_counts_match": all(cell["counts_match"] for cell in cells),
+    }
+
+
+def collect(device, runs):
+    """`device`: the device file. `runs`: {cell: results of sim validate, one a round}."""
+    cells = [cell_result(cell, of_cell) for cell, of_cell in runs.items()]
+    first = next(iter(runs.values()))[0]
+    return {
+        "schema": "moesim.validation-matrix/1",
+        "date": datetime.date.today().isoformat(),
+        "program": first["program"],
+        "simd": first["real_path"]["simd"],
+        "device": {key: device[key] for key in ["name", "description", "flash", "dram", "cpu"]},
+        "rounds": len(next(iter(runs.values()))),
+        "tokens": first["tokens_measured"],
+        "cells": cells,
+        "summary": summary_of(cells),
+    }

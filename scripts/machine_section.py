@@ -1,0 +1,144 @@
+"""The part of docs/validation.md that shows the validation matrix, and its figure."""
+
+import statistics
+from pathlib import Path
+
+from whole_files import write_whole
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PAGE = REPOSITORY / "docs/validation.md"
+BEGIN = "<!-- matrix: begin -->\n"
+END = "<!-- matrix: end -->\n"
+# Okabe and Ito's colours, which people with colour blindness tell apart; markers differ as well.
+STYLES = {"none": ("#0072B2", "o"), "expert": ("#D55E00", "s"), "projection": ("#009E73", "^")}
+SVG_OPTIONS = {"svg.hashsalt": "validation_machine", "svg.fonttype": "none"}
+
+
+def percent(value, sign=False):
+    return f"{100 * value:+.1f} %" if sign else f"{100 * value:.1f} %"
+
+
+def table(header, rows):
+    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
+
+
+def machine_table(results):
+    device = results["device"]
+    flash, dram, cpu = device["flash"], device["dram"], device["cpu"]
+    rows = [
+        ["machine", f"{device['description']}"],
+        ["date, program", f"{results['date']}, {results['program']['version']} at "
+                          f"{results['program']['commit']}, kernels {results['simd']}"],
+        ["flash", f"{flash['bw_gbps']} GB/s, {flash.get('dev_cmd_us', 0)} us a read, "
+                  f"{flash['host_delay_us']} us on the host"],
+        ["memory", f"{dram['cpu_core_gbps']} GB/s by one thread, {dram['cpu_gbps']} by all"],
+        ["kernels", f"fp16 {cpu['f16_kernel_gbps']} GB/s by {cpu['threads']} threads, "
+                    f"{cpu['layer_overhead_us']} us a layer beside products"],
+        ["runs", f"{results['rounds']} of each cell, {results['tokens']} measured tokens each"],
+    ]  # fmt: skip
+    return table(["", ""], rows)
+
+
+def groups_table(cells):
+    """Errors by each value of each axis: where a systematic one would show."""
+    axes = {
+        "overlap": lambda c: c["overlap"],
+        "lanes": lambda c: str(c["lanes"]),
+        "cache": lambda c: f"{100 * c['cache_share']:.0f} %",
+        "expert": lambda c: f"{c['expert_mib']:.2f} MiB",
+        "policy": lambda c: c["policy"],
+    }
+    rows = []
+    for axis, value_of in axes.items():
+        for value in dict.fromkeys(sorted(map(value_of, cells))):
+            errors = [c["error"]["mean"] for c in cells if value_of(c) == value]
+            rows.append([axis, value, str(len(errors)), percent(statistics.median(errors), True),
+                         percent(statistics.median(map(abs, errors))),
+                         percent(max(map(abs, errors)))])  # fmt: skip
+    return table(["axis", "value", "cells", "median error", "median size", "largest size"], rows)
+
+
+def cells_table(cells):
+    rows = []
+    for cell in cells:
+        parts = {side: cell[f"{side}_parts_ms"] for side in ["real", "simulated"]}
+        rows.append([
+            cell["policy"], f"{cell['expert_mib']:.2f}", f"{100 * cell['cache_share']:.0f} %",
+            str(cell["lanes"]), cell["overlap"], percent(cell["hit_rate"]),
+            f"{cell['real_ms']['mean']:.2f}", f"{cell['simulated_ms']['mean']:.2f}",
+            percent(cell["error"]["mean"], True), percent(cell["noise"]),
+            percent(cell["error"]["p50"], True), percent(cell["error"]["p99"], True),
+            percent(cell["error"]["per_token_mape"]),
+            f"{parts['real']['compute']:.2f} / {parts['simulated']['compute']:.2f}",
+            f"{parts['real']['flash_stall']:.2f} / {parts['simulated']['flash_stall']:.2f}",
+        ])  # fmt: skip
+    header = ["policy", "MiB", "cache", "lanes", "overlap", "hits", "real ms", "simulated ms",
+              "error", "noise", "p50", "p99", "per token", "compute", "stall"]  # fmt: skip
+    return table(header, rows)
+
+
+def section(results):
+    summary, cells = results["summary"], results["cells"]
+    counts = "equal" if summary["all_counts_match"] else "NOT EQUAL"
+    outputs = "equal" if summary["all_outputs_match"] else "NOT EQUAL"
+    return f"""{machine_table(results)}
+Over {summary['cells']} cells the median absolute error of the mean time per token is
+**{percent(summary['median_abs_error'])}**, the largest **{percent(summary['largest_abs_error'])}**. The real runs of a cell differ by
+{percent(summary['median_noise'])} in the median; {summary['beyond_twice_noise']} cells are off by more than twice their own noise. Token by token the median of the cells'
+mean absolute errors is {percent(summary['median_per_token_mape'])}. Hits, misses, evictions, bytes and reads of simulation and reality are {counts} in
+every cell, and the outputs are {outputs} to those of the reference.
+
+![Real and simulated time per token of every cell](validation_machine.svg)
+
+{groups_table(cells)}
+Every cell; `noise` is the largest distance of a real run's mean from that of the one in the middle, `per token` the mean absolute
+error token by token, `compute` and `stall` real / simulated in ms a token:
+
+{cells_table(cells)}"""
+
+
+def draw(results, path):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    plt.rcParams.update(SVG_OPTIONS)
+    cells = results["cells"]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.6))
+    top = 1.1 * max(max(c["real_ms"]["mean"], c["simulated_ms"]["mean"]) for c in cells)
+    low = 0.9 * min(min(c["real_ms"]["mean"], c["simulated_ms"]["mean"]) for c in cells)
+    left.plot([low, top], [low, top], color="black", linewidth=1)
+    for share, shade in ((0.15, "#EEEEEE"), (0.05, "#D5D5D5")):
+        left.fill_between([low, top], [low * (1 - share), top * (1 - share)],
+                          [low * (1 + share), top * (1 + share)], color=shade, linewidth=0,
+                          label=f"within {100 * share:.0f} %", zorder=0)  # fmt: skip
+    for overlap, (colour, marker) in STYLES.items():
+        of = [c for c in cells if c["overlap"] == overlap]
+        left.plot([c["real_ms"]["mean"] for c in of], [c["simulated_ms"]["mean"] for c in of],
+                  marker, color=colour, markersize=5, label=f"overlap {overlap}")  # fmt: skip
+    left.set(xscale="log", yscale="log", xlim=(low, top), ylim=(low, top),
+             xlabel="real, ms per token", ylabel="simulated, ms per token")  # fmt: skip
+    left.legend(fontsize=8, frameon=False)
+    ordered = sorted(cells, key=lambda c: c["error"]["mean"])
+    for place, cell in enumerate(ordered):
+        noise = 100 * cell["noise"]
+        right.plot([-noise, noise], [place, place], color="#BBBBBB", linewidth=4, zorder=1,
+                   label="noise of the real runs" if place == 0 else None)  # fmt: skip
+        colour, marker = STYLES[cell["overlap"]]
+        right.plot([100 * cell["error"]["mean"]], [place], marker, color=colour, markersize=5)
+    for edge in (-15, -5, 0, 5, 15):
+        right.axvline(edge, color="black", linewidth=0.6, linestyle="-" if edge == 0 else ":")
+    right.set(xlabel="error of the mean time per token, %", ylabel="cells by error", yticks=[])
+    right.legend(fontsize=8, frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def put_into_page(text, page):
+    whole = page.read_text()
+    head, rest = whole.split(BEGIN)
+    tail = rest.split(END)[1]
+    write_whole(page, head + BEGIN + text + END + tail)
