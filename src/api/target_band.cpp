@@ -34,7 +34,10 @@ double usual_spread(const std::string& pointer) {
   constexpr double kFlashRate = 0.11;
   constexpr double kKernelRate = 0.15;
   if (pointer == "/flash/bw_gbps") return kFlashRate;
-  return pointer.ends_with("_kernel_gbps") ? kKernelRate : 0;
+  if (pointer.starts_with("/calibration/")) return 0;
+  const bool modelled =
+      pointer.starts_with("/cpu/kernel_model/") && pointer.ends_with("/rate_gbps");
+  return modelled || pointer.ends_with("_kernel_gbps") ? kKernelRate : 0;
 }
 
 bool states_spread(const Json& device, const std::string& pointer) {

@@ -99,6 +99,7 @@ class RunPlan {
   void warn_about_recorded_sizes();
   void warn_about_training();
   void warn_about_yardsticks();
+  void warn_about_extrapolation();
   void check_layer_plan();
   [[nodiscard]] std::unique_ptr<RoutingPolicy> make_routing(const Section& section) const;
   [[nodiscard]] std::unique_ptr<EvictionPolicy> make_eviction(const Section& section,

@@ -140,7 +140,17 @@ void RunPlan::warn_about_traps() {
                       "slower, and for prefill",
                       format));
     }
+    warn_about_extrapolation();
   }
+}
+
+void RunPlan::warn_about_extrapolation() {
+  const std::vector<std::string>& products = costs_->extrapolated_products();
+  if (products.empty()) return;
+  warnings_.push_back(fmt::format(
+      "kernel times of {} are extrapolated: outside the shapes that cpu.kernel_model of "
+      "the device was fitted to",
+      fmt::join(products, ", ")));
 }
 
 }  // namespace moesim

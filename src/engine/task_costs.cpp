@@ -37,19 +37,26 @@ TaskCosts::TaskCosts(const MoeModel& model, const Device& device, const WeightBi
   for (std::size_t layer = 0; layer < model.num_hidden_layers; ++layer) {
     layers_.push_back({bytes_of(model.active_mixer_params(layer), bits.dense),
                        bytes_of(model.kv_values_per_token(layer), bits.kv),
-                       model.attention_window(layer)});
+                       model.attention_window(layer), 0});
   }
   sized_rates_.reserve(formats.size());
   for (const ExpertFormat& format : formats) {
-    sized_rates_.push_back({format.expert_bytes,
-                            rates_for(format.bits, "", device, execution, execution.expert_agent)});
+    sized_rates_.push_back({format.expert_bytes, rates_for(format.bits, "", device, execution,
+                                                           execution.expert_agent, false)});
   }
   if (formats.empty()) {
-    expert_rates_ =
-        rates_for(bits.expert, bits.expert_format, device, execution, execution.expert_agent);
+    const KernelUse use =
+        kernel_use(bits.expert, bits.expert_format, device, execution, execution.expert_agent);
+    expert_rates_ = rates_for(bits.expert, bits.expert_format, device, execution,
+                              execution.expert_agent, use.model != nullptr);
+    set_expert_rates(model, use, bytes_of(model.expert_params(), bits.expert));
   }
   expert_agent_ = formats.empty() ? expert_rates_.agent : sized_rates_.front().rates.agent;
-  dense_rates_ = rates_for(bits.dense, bits.dense_format, device, execution, execution.dense_agent);
+  const KernelUse use =
+      kernel_use(bits.dense, bits.dense_format, device, execution, execution.dense_agent);
+  dense_rates_ = rates_for(bits.dense, bits.dense_format, device, execution, execution.dense_agent,
+                           use.model != nullptr);
+  set_dense_rates(model, use);
   set_clock(execution.clock);
 }
 
@@ -57,19 +64,23 @@ void TaskCosts::set_clock(Rates& rates, double relative) {
   if (rates.kernel_gbps == 0) return;
   const double clock = rates.agent == 0 ? relative : 1.0;
   rates.kernel = std::max<std::uint64_t>(to_integer(to_rate(rates.kernel_gbps * clock)), 1);
+  if (rates.launch_us > 0) rates.launch = from_us(rates.launch_us / clock);
 }
 
 void TaskCosts::set_clock(double relative) {
   layer_overhead_ = from_us(layer_overhead_us_ / relative);
   admit_us_per_page_ = nominal_admit_us_ / relative;
-  set_clock(dense_rates_, relative);
-  set_clock(expert_rates_, relative);
+  for (Rates* rates : {&dense_rates_, &router_rates_, &shared_rates_, &dense_ffn_rates_,
+                       &head_rates_, &expert_rates_, &shaped_rates_[0], &shaped_rates_[1]}) {
+    set_clock(*rates, relative);
+  }
+  for (Rates& rates : mixer_rates_) set_clock(rates, relative);
   for (SizedRates& sized : sized_rates_) set_clock(sized.rates, relative);
   known_experts_ = {};
-  router_ = cost(router_bytes_, dense_rates_, 1);
-  shared_ = cost(shared_bytes_, dense_rates_, 1);
-  dense_ffn_ = cost(dense_ffn_bytes_, dense_rates_, 1);
-  head_ = cost(head_bytes_, dense_rates_, 1);
+  router_ = cost(router_bytes_, router_rates_, 1);
+  shared_ = cost(shared_bytes_, shared_rates_, 1);
+  dense_ffn_ = cost(dense_ffn_bytes_, dense_ffn_rates_, 1);
+  head_ = cost(head_bytes_, head_rates_, 1);
 }
 
 void TaskCosts::note_format_without_rate(const std::string& name) {
@@ -95,7 +106,8 @@ TaskCosts::Rates TaskCosts::agent_rates(const std::string& format, const Device&
 }
 
 TaskCosts::Rates TaskCosts::rates_for(double bits, std::string format, const Device& device,
-                                      const ExecutionOptions& execution, const std::string& agent) {
+                                      const ExecutionOptions& execution, const std::string& agent,
+                                      bool modelled) {
   if (format.empty()) format = weight_format(bits);
   if (agent != kCpuAgent) return agent_rates(format, device, agent);
   const auto threads = static_cast<double>(execution.threads);
@@ -106,7 +118,7 @@ TaskCosts::Rates TaskCosts::rates_for(double bits, std::string format, const Dev
   const auto known = device.cpu.kernel_gbps.find(format);
   if (known != device.cpu.kernel_gbps.end()) {
     rates.kernel_gbps = known->second * device.cpu.thread_share(execution.threads);
-  } else {
+  } else if (!modelled) {
     note_format_without_rate(format);
   }
   return rates;
@@ -136,16 +148,16 @@ ComputeCost TaskCosts::task(const Task& task, std::uint32_t position, std::uint3
     case TaskKind::kAttention: {
       const LayerBytes& layer = layers_[task.hidden_layer];
       const std::uint64_t bytes = layer.mixer + kv_read_bytes(layer, position, tokens);
-      ComputeCost result = cost(bytes, dense_rates_, tokens);
+      ComputeCost result = cost(bytes, mixer_rates_[layer.rates], tokens);
       result.fixed += layer_overhead_;
       return result;
     }
     case TaskKind::kDenseFfn:
-      return tokens == 1 ? dense_ffn_ : cost(dense_ffn_bytes_, dense_rates_, tokens);
+      return tokens == 1 ? dense_ffn_ : cost(dense_ffn_bytes_, dense_ffn_rates_, tokens);
     case TaskKind::kRouter:
-      return tokens == 1 ? router_ : cost(router_bytes_, dense_rates_, tokens);
+      return tokens == 1 ? router_ : cost(router_bytes_, router_rates_, tokens);
     case TaskKind::kShared:
-      return tokens == 1 ? shared_ : cost(shared_bytes_, dense_rates_, tokens);
+      return tokens == 1 ? shared_ : cost(shared_bytes_, shared_rates_, tokens);
     // Only the last token of a prefill needs a distribution over the vocabulary.
     case TaskKind::kHead:
       return head_;
@@ -158,12 +170,14 @@ std::uint64_t TaskCosts::down_bytes(std::uint64_t expert_bytes) const {
   return expert_bytes / expert_matrices_;
 }
 
-const TaskCosts::Rates& TaskCosts::rates_of_expert(std::uint64_t expert_bytes) const {
+const TaskCosts::Rates& TaskCosts::rates_of_expert(TaskKind kind,
+                                                   std::uint64_t expert_bytes) const {
   for (const SizedRates& sized : sized_rates_) {
     if (sized.expert_bytes == expert_bytes) return sized.rates;
   }
   if (!sized_rates_.empty()) throw InvariantError("an expert of a size without a weight format");
-  return expert_rates_;
+  if (expert_bytes != shaped_expert_bytes_) return expert_rates_;
+  return shaped_rates_[kind == TaskKind::kExpertDown ? 1 : 0];
 }
 
 ComputeCost TaskCosts::expert(TaskKind kind, std::uint64_t expert_bytes,
@@ -174,12 +188,14 @@ ComputeCost TaskCosts::expert(TaskKind kind, std::uint64_t expert_bytes,
   std::uint64_t bytes = expert_bytes;
   if (down) bytes = down_bytes(expert_bytes);
   if (!down && overlap_ == Overlap::kProjection) bytes = expert_bytes - down_bytes(expert_bytes);
-  const ComputeCost result = cost(bytes, rates_of_expert(expert_bytes), tokens);
+  const ComputeCost result = cost(bytes, rates_of_expert(kind, expert_bytes), tokens);
   if (tokens == 1) known = {expert_bytes, result};
   return result;
 }
 
-ComputeCost TaskCosts::predictor(std::uint64_t bytes) const { return cost(bytes, dense_rates_, 1); }
+ComputeCost TaskCosts::predictor(std::uint64_t bytes) const {
+  return cost(bytes, router_rates_, 1);
+}
 
 Duration TaskCosts::admission(std::uint64_t expert_bytes) const {
   return from_us(std::ceil(static_cast<double>(expert_bytes) / page_bytes_) * admit_us_per_page_);

@@ -1,5 +1,9 @@
 // What each task burdens the machine with: fixed time and bytes on the compute agent, bytes on
 // flash. Closed under the model, the weight formats, the device and the thread count.
+//
+// Where the device has a kernel model that knows the format and the thread count, a product of
+// known shape has the launch time and the rate that it gives; else the kernel rate of the format
+// holds.
 #pragma once
 
 #include <algorithm>
@@ -103,6 +107,7 @@ class TaskCosts {
   // kExpert and kExpertDown of an expert of `expert_bytes` that serves `tokens` tokens.
   [[nodiscard]] ComputeCost expert(TaskKind kind, std::uint64_t expert_bytes,
                                    std::uint32_t tokens) const;
+  // A product like that of a router.
   [[nodiscard]] ComputeCost predictor(std::uint64_t bytes) const;
   // Committing the pages of an expert.
   [[nodiscard]] Duration admission(std::uint64_t expert_bytes) const;
@@ -126,6 +131,10 @@ class TaskCosts {
   [[nodiscard]] std::uint8_t expert_agent() const { return expert_agent_; }
   // Weight formats that the device has no kernel rate for: bound by DRAM alone.
   [[nodiscard]] const std::vector<std::string>& formats_without_rate() const { return no_rate_; }
+  // Products whose shape lies outside those that the kernel model was fitted to, with the shape.
+  [[nodiscard]] const std::vector<std::string>& extrapolated_products() const {
+    return extrapolated_;
+  }
 
  private:
   // Rates of one weight format on one agent: what DRAM gives it, and what the kernel does at the
@@ -136,6 +145,19 @@ class TaskCosts {
     double kernel_gbps = 0;
     std::uint8_t agent = 0;
     Duration launch{};
+    double launch_us = 0;  // where the kernel model says so: at the clock of the device file
+  };
+  // Products with weights of one format by a number of threads.
+  struct KernelUse {
+    const KernelModel* model = nullptr;  // null: rates alone
+    std::string format{};
+    std::size_t threads = 0;
+  };
+  // Products that one task consists of; those of one launch follow each other without a barrier.
+  struct Products {
+    std::string name;  // for warnings
+    std::vector<KernelShape> shapes;
+    std::size_t launches = 1;
   };
   // What any operator on it costs. The CPU comes first and costs nothing.
   struct AgentCosts {
@@ -146,11 +168,20 @@ class TaskCosts {
     std::uint64_t mixer = 0;
     std::uint64_t kv_per_token = 0;
     std::uint64_t window = 0;  // 0: all positions
+    std::size_t rates = 0;     // index in mixer_rates_
   };
 
-  // `format` "": the one of `bits`.
+  // `format` "": the one of `bits`. `modelled`: all of its products have shapes that a kernel model
+  // knows, so that it needs no rate.
   Rates rates_for(double bits, std::string format, const Device& device,
-                  const ExecutionOptions& execution, const std::string& agent);
+                  const ExecutionOptions& execution, const std::string& agent, bool modelled);
+  void set_dense_rates(const MoeModel& model, const KernelUse& use);
+  void set_expert_rates(const MoeModel& model, const KernelUse& use, std::uint64_t expert_bytes);
+  // `plain`, or what the kernel model says of these products.
+  Rates product_rates(const Rates& plain, const KernelUse& use, const Products& products);
+  [[nodiscard]] static KernelUse kernel_use(double bits, const std::string& format,
+                                            const Device& device, const ExecutionOptions& execution,
+                                            const std::string& agent);
   Rates agent_rates(const std::string& format, const Device& device, const std::string& name);
   void note_format_without_rate(const std::string& name);
   static void set_clock(Rates& rates, double relative);
@@ -163,7 +194,7 @@ class TaskCosts {
   [[nodiscard]] static std::uint64_t kv_copy_bytes(const LayerBytes& layer,
                                                    std::span<const PassToken> tokens);
   [[nodiscard]] std::uint64_t down_bytes(std::uint64_t expert_bytes) const;
-  [[nodiscard]] const Rates& rates_of_expert(std::uint64_t expert_bytes) const;
+  [[nodiscard]] const Rates& rates_of_expert(TaskKind kind, std::uint64_t expert_bytes) const;
 
   std::vector<LayerBytes> layers_;  // [hidden layers]
   std::uint64_t router_bytes_ = 0;
@@ -183,7 +214,16 @@ class TaskCosts {
   std::vector<AgentCosts> agents_;  // by number
   std::uint8_t expert_agent_ = 0;
   Rates dense_rates_;
+  Rates router_rates_;
+  Rates shared_rates_;
+  Rates dense_ffn_rates_;
+  Rates head_rates_;
+  std::vector<Rates> mixer_rates_;  // few: one per size of a mixer
   Rates expert_rates_;
+  // Of experts with the model's own shape, which has so many bytes: whole or gate and up; down.
+  // 0: no kernel model says more than expert_rates_.
+  std::uint64_t shaped_expert_bytes_ = 0;
+  std::array<Rates, 2> shaped_rates_;
   struct SizedRates {
     std::uint64_t expert_bytes = 0;
     Rates rates;
@@ -201,6 +241,7 @@ class TaskCosts {
   };
   mutable std::array<KnownExpert, 2> known_experts_;  // whole or gate and up; down
   std::vector<std::string> no_rate_;
+  std::vector<std::string> extrapolated_;
 };
 
 }  // namespace moesim

@@ -124,6 +124,10 @@ CpuSpec read_cpu(Section section) {
   cpu.kernel_gbps = read_kernel_rates(section);
   cpu.cores = read_cores(section);
   cpu.thread_scaling = read_thread_scaling(section);
+  section.know("kernel_model");
+  if (const auto model = section.optional_object("kernel_model")) {
+    cpu.kernel_model = read_kernel_model(*model);
+  }
   return cpu;
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "config/section.h"
+#include "hardware/kernel_model.h"
 
 namespace moesim {
 
@@ -34,6 +35,9 @@ struct CpuSpec {
   // {threads, rate}, rising threads; the unit of the rate is any. Empty: in proportion up to
   // `threads`, then flat.
   std::vector<std::pair<double, double>> thread_scaling = {};
+  // Times of products by shape, for the formats and thread counts that it knows; kernel_gbps holds
+  // for the others.
+  KernelModel kernel_model = {};
 
   // All cores together; 0 where they are not stated.
   [[nodiscard]] std::size_t core_count() const;
