@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <span>
 
+#include "kernels/store/store_file.h"
 #include "kernels/thread_team.h"
 
 namespace moesim {
@@ -28,7 +29,7 @@ class MappedStore {
   void drop(std::uint64_t offset, std::size_t count);
 
  private:
-  int file_ = -1;
+  FileDescriptor file_;
   std::byte* data_ = nullptr;
   std::size_t size_ = 0;
 };

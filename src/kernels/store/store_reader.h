@@ -4,7 +4,7 @@
 //
 // A read that comes back short goes on where it ended; one that fails is tried again, and when it
 // has failed too often the reader reports it. Nothing is reported as done that has not all arrived.
-// A reader belongs to one thread. Linux only: read_support() says why where there is none.
+// A reader belongs to one thread. uring_support() and direct_support() say what a system lacks.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +20,7 @@ namespace moesim {
 // kDirect: past the page cache (O_DIRECT). kBuffered: through it.
 enum class ReadAccess : std::uint8_t { kDirect, kBuffered };
 
-// REQUIRES: with kDirect, offset, bytes and target are multiples of kStorePage.
+// REQUIRES: bytes > 0; with kDirect, offset, bytes and target are multiples of kStorePage.
 struct StoreRead {
   std::uint64_t offset = 0;
   std::size_t bytes = 0;

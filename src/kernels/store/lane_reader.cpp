@@ -1,0 +1,129 @@
+// Lanes: threads that take a read each and block in pread until it is there.
+#include <unistd.h>
+
+#include <cerrno>
+#include <condition_variable>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "core/errors.h"
+#include "kernels/store/fifo.h"
+#include "kernels/store/read_progress.h"
+#include "kernels/store/store_file.h"
+#include "kernels/store/store_reader.h"
+
+namespace moesim {
+namespace {
+
+class LaneReader final : public StoreReader {
+ public:
+  LaneReader(const std::filesystem::path& path, std::size_t lanes, ReaderOptions options)
+      : path_(path), options_(std::move(options)), file_(open_for_reading(path, options_.access)) {
+    if (lanes == 0) throw InvariantError("a reader without lanes was asked for");
+    try {
+      lanes_.reserve(lanes);
+      while (lanes_.size() < lanes) lanes_.emplace_back([this] { serve(); });
+    } catch (const std::system_error& error) {
+      stop();
+      throw user_error("lanes", "expected " + std::to_string(lanes) + " threads, got " +
+                                    std::to_string(lanes_.size()) + ": " + error.what());
+    }
+  }
+  ~LaneReader() override { stop(); }
+  LaneReader(const LaneReader&) = delete;
+  LaneReader& operator=(const LaneReader&) = delete;
+
+  void submit(const StoreRead& read) override {
+    require_read(read, options_.access);
+    {
+      const std::lock_guard lock(mutex_);
+      waiting_.push(read);
+    }
+    ++outstanding_;
+    has_read_.notify_one();
+  }
+
+  std::optional<std::uint32_t> poll() override {
+    std::unique_lock lock(mutex_);
+    if (ended_.empty()) return std::nullopt;
+    return report(lock);
+  }
+
+  std::uint32_t wait() override {
+    if (outstanding_ == 0) throw InvariantError("nothing was submitted that could be waited for");
+    std::unique_lock lock(mutex_);
+    has_ended_.wait(lock, [this] { return !ended_.empty(); });
+    return report(lock);
+  }
+
+  [[nodiscard]] std::size_t outstanding() const override { return outstanding_; }
+
+ private:
+  std::uint32_t report(std::unique_lock<std::mutex>& lock) {
+    const EndedRead ended = ended_.pop();
+    lock.unlock();
+    --outstanding_;
+    return ended.report();
+  }
+
+  // A lane. It is told about the next read and tells about the last one in one critical section.
+  void serve() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      has_read_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
+      if (stopping_) return;
+      const StoreRead read = waiting_.pop();
+      lock.unlock();
+      EndedRead ended = perform(read);
+      lock.lock();
+      ended_.push(std::move(ended));
+      has_ended_.notify_one();
+    }
+  }
+
+  EndedRead perform(const StoreRead& read) const {
+    ReadProgress progress(read, options_.access);
+    for (;;) {
+      const ReadProgress::Piece piece = progress.next();
+      const ssize_t bytes =
+          pread(file_.get(), piece.target, piece.bytes, static_cast<off_t>(piece.offset));
+      const auto state = progress.take(bytes < 0 ? -long{errno} : long{bytes}, options_);
+      if (state == ReadProgress::State::kDone) return {read.tag, ""};
+      if (state == ReadProgress::State::kFailed) return {read.tag, progress.failure(path_)};
+    }
+  }
+
+  void stop() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    has_read_.notify_all();
+    for (std::thread& lane : lanes_) lane.join();
+  }
+
+  std::filesystem::path path_;
+  ReaderOptions options_;
+  FileDescriptor file_;
+  std::size_t outstanding_ = 0;  // of the owner's thread alone
+
+  std::mutex mutex_;
+  std::condition_variable has_read_;
+  std::condition_variable has_ended_;
+  Fifo<StoreRead> waiting_;
+  Fifo<EndedRead> ended_;
+  bool stopping_ = false;
+
+  std::vector<std::thread> lanes_;
+};
+
+}  // namespace
+
+std::unique_ptr<StoreReader> make_lane_reader(const std::filesystem::path& path, std::size_t lanes,
+                                              ReaderOptions options) {
+  return std::make_unique<LaneReader>(path, lanes, std::move(options));
+}
+
+}  // namespace moesim
