@@ -14,7 +14,8 @@ namespace {
 // doubling of a feature.
 constexpr double kRidge = 0.01;
 constexpr std::size_t kParts = 5;
-constexpr double kWorthIt = 0.98;  // of the error, for a larger set of features
+constexpr double kWorthIt = 0.98;      // of the error, for a larger set of features
+constexpr double kGoodEnough = 0.001;  // an error in log time that no set needs to better
 
 double six_digits(double value) { return std::stod(fmt::format("{:.6g}", value)); }
 
@@ -85,7 +86,7 @@ LogRegression::Solution LogRegression::solve_for(double launch,
                                                  Eigen::VectorXd coefficients) const {
   constexpr int kMostSteps = 40;
   constexpr int kMostHalvings = 12;
-  constexpr double kStill = 1e-10;
+  constexpr double kStill = 1e-9;
   double now = objective(launch, coefficients);
   for (int i = 0; i < kMostSteps; ++i) {
     Eigen::VectorXd change = step(launch, coefficients);
@@ -106,7 +107,7 @@ LogRegression::Solution LogRegression::solve_for(double launch,
 // neighbours of the best.
 LogRegression::Solution LogRegression::solve() const {
   constexpr int kShares = 12;
-  constexpr int kSections = 16;
+  constexpr int kSections = 12;
   constexpr double kMostShare = 0.98;
   constexpr double kGolden = 0.6180339887498949;
   const double shortest = std::exp(log_seconds_.minCoeff());
@@ -160,9 +161,34 @@ void set_residual_range(KernelCurve& curve, std::span<const ShapePoint> points) 
   curve.residual_range = seen;
 }
 
+KernelCurve roofline_curve(const CurveOf& of, std::span<const ShapePoint> points) {
+  const LogRegression::Solution found = LogRegression(of, points, {}).solve();
+  KernelCurve curve = empty_curve(of, points);
+  curve.rate_gbps = six_digits(std::exp(-found.coefficients[0]) / 1e9);
+  curve.launch_us = six_digits(found.launch * 1e6);
+  return curve;
+}
+
+// With the residual over a given rate, and a launch time of its own.
+KernelCurve residual_curve(const CurveOf& of, std::span<const ShapePoint> points,
+                           const std::vector<std::size_t>& features, double rate_gbps) {
+  const LogRegression::Solution found = LogRegression(of, points, features).solve();
+  KernelCurve curve = empty_curve(of, points);
+  curve.rate_gbps = rate_gbps;
+  curve.launch_us = six_digits(found.launch * 1e6);
+  const double constant = found.coefficients[0] + std::log(rate_gbps * 1e9);
+  curve.residual.push_back({kernel_feature("one"), six_digits(constant)});
+  for (std::size_t j = 0; j < features.size(); ++j) {
+    const double coefficient = six_digits(found.coefficients[static_cast<Eigen::Index>(1 + j)]);
+    if (coefficient != 0) curve.residual.push_back({features[j], coefficient});
+  }
+  set_residual_range(curve, points);
+  return curve;
+}
+
 // Root mean square of the log error at points that the curve was not fitted to.
 double error_between_parts(const CurveOf& of, std::span<const ShapePoint> points,
-                           const std::vector<std::size_t>& features) {
+                           const std::vector<std::size_t>& features, double rate_gbps) {
   const std::size_t parts = std::min(kParts, points.size());
   double sum = 0;
   for (std::size_t part = 0; part < parts; ++part) {
@@ -171,7 +197,8 @@ double error_between_parts(const CurveOf& of, std::span<const ShapePoint> points
     for (std::size_t i = 0; i < points.size(); ++i) {
       if (i % parts != part) others.push_back(points[i]);
     }
-    const KernelCurve curve = fit_kernel_curve(of, others, features);
+    const KernelCurve curve = features.empty() ? roofline_curve(of, others)
+                                               : residual_curve(of, others, features, rate_gbps);
     for (std::size_t i = part; i < points.size(); i += parts) {
       const double error = points[i].log_seconds - std::log(curve.seconds(points[i].shape));
       sum += error * error;
@@ -186,11 +213,13 @@ const std::vector<std::vector<std::size_t>>& kernel_feature_sets() {
   static const std::vector<std::vector<std::size_t>> kSets = [] {
     const std::vector<std::vector<std::string_view>> names = {
         {},
+        {"narrow"},
         {"rows", "columns"},
-        {"columns", "above_1_mib", "above_4_mib", "above_16_mib"},
+        {"narrow", "above_1_mib", "above_4_mib", "above_16_mib"},
         {"rows", "columns", "rows_squared", "columns_squared", "rows_times_columns"},
-        {"above_quarter_mib", "above_1_mib", "above_4_mib", "above_16_mib", "above_64_mib"},
-        {"rows", "columns", "above_quarter_mib", "above_1_mib", "above_4_mib", "above_16_mib",
+        {"narrow", "above_quarter_mib", "above_1_mib", "above_4_mib", "above_16_mib",
+         "above_64_mib"},
+        {"rows", "columns", "narrow", "above_1_mib", "above_4_mib", "above_16_mib",
          "above_64_mib"}};
     std::vector<std::vector<std::size_t>> sets(names.size());
     for (std::size_t set = 0; set < names.size(); ++set) {
@@ -205,37 +234,26 @@ const std::vector<std::vector<std::size_t>>& kernel_feature_sets() {
 
 KernelCurve fit_kernel_curve(const CurveOf& of, std::span<const ShapePoint> points,
                              const std::vector<std::size_t>& features) {
-  KernelCurve curve = empty_curve(of, points);
-  const LogRegression::Solution roofline = LogRegression(of, points, {}).solve();
-  curve.rate_gbps = six_digits(std::exp(-roofline.coefficients[0]) / 1e9);
-  curve.launch_us = six_digits(roofline.launch * 1e6);
-  if (features.empty()) return curve;
-  const LogRegression::Solution found = LogRegression(of, points, features).solve();
-  curve.launch_us = six_digits(found.launch * 1e6);
-  const double constant = found.coefficients[0] + std::log(curve.rate_gbps * 1e9);
-  curve.residual.push_back({kernel_feature("one"), six_digits(constant)});
-  for (std::size_t j = 0; j < features.size(); ++j) {
-    const double coefficient = six_digits(found.coefficients[static_cast<Eigen::Index>(1 + j)]);
-    if (coefficient != 0) curve.residual.push_back({features[j], coefficient});
-  }
-  set_residual_range(curve, points);
-  return curve;
+  KernelCurve roofline = roofline_curve(of, points);
+  return features.empty() ? roofline : residual_curve(of, points, features, roofline.rate_gbps);
 }
 
 KernelCurve fit_best_kernel_curve(const CurveOf& of, std::span<const ShapePoint> points) {
-  // Two values beside the coefficients, launch and rate, and one point to spare in what is left
-  // when a part of the points is held out.
+  // Launch and constant beside the coefficients, and one point to spare in what is left when a part
+  // of the points is held out.
   const std::size_t fitted_points = points.size() - (points.size() + kParts - 1) / kParts;
+  KernelCurve roofline = roofline_curve(of, points);
   const std::vector<std::size_t>* best = nullptr;
   double least = std::numeric_limits<double>::infinity();
   for (const std::vector<std::size_t>& features : kernel_feature_sets()) {
     if (!features.empty() && features.size() + 3 > fitted_points) continue;
-    const double error = error_between_parts(of, points, features);
+    if (least < kGoodEnough) break;
+    const double error = error_between_parts(of, points, features, roofline.rate_gbps);
     if (best != nullptr && error >= kWorthIt * least) continue;
     best = &features;
     least = error;
   }
-  return fit_kernel_curve(of, points, *best);
+  return best->empty() ? roofline : residual_curve(of, points, *best, roofline.rate_gbps);
 }
 
 }  // namespace moesim

@@ -60,6 +60,8 @@ const std::vector<KernelFeature>& kernel_features() {
       {"rows_squared", [](double x, double, double) { return x * x; }},
       {"columns_squared", [](double, double y, double) { return y * y; }},
       {"rows_times_columns", [](double x, double y, double) { return x * y; }},
+      // what each row costs beside its bytes: the sum over the lanes of a vector
+      {"narrow", [](double, double y, double) { return std::exp2(-2 - y); }},
       {"above_quarter_mib", above<-2>},
       {"above_1_mib", above<0>},
       {"above_4_mib", above<2>},
