@@ -49,7 +49,7 @@ void require_writable(const std::filesystem::path& out) {
 }
 
 LocalMachineOptions machine_options(const CalibrateOptions& options) {
-  const double disk_gib = options.max_disk_gib > 0 ? options.max_disk_gib
+  const double disk_gib = options.max_disk_gib != 0 ? options.max_disk_gib
                           : options.quick          ? kQuickDiskGib
                                                    : kFullDiskGib;
   require_in("--max-disk-gib", kDiskGib, disk_gib);

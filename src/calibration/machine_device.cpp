@@ -153,11 +153,12 @@ void Document::write_page_faults() {
   const Summary faults = summarise(measured_.fault_s);
   const Summary windows = summarise(measured_.fault_bytes);
   set("/flash/mmap_fault_us", *flash_.spec.mmap_fault_us,
-      {"measured", "first touch of a mapped file in order after it was dropped, per major fault",
+      {"measured", "first touch of a mapped file in order after it was dropped, per window",
        faults.repetitions, faults.spread},
       "us");
   set("/flash/mmap_window_kib", flash_.spec.mmap_window_kib,
-      {"measured", "bytes touched per major fault, likewise", windows.repetitions, windows.spread},
+      {"measured", "bytes touched per major fault, 128 KiB at most, likewise", windows.repetitions,
+       windows.spread},
       "KiB");
 }
 

@@ -63,13 +63,20 @@ double available_mib() {
 
 }  // namespace
 
+// Linux tells the part that a core has to do with; glibc adds up all of a processor, also what a
+// virtual machine has no part in.
 std::uint64_t last_level_cache_bytes() {
   constexpr std::uint64_t kUnknown = std::uint64_t{32} << 20;
-  long most = 0;
+  double most_kib = 0;
+  for (int level = 0; level < 5; ++level) {  // "32768K"; a missing one ends nothing
+    const std::string path =
+        "/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(level) + "/size";
+    most_kib = std::max(most_kib, number_in(path.c_str(), 0));
+  }
 #ifdef _SC_LEVEL3_CACHE_SIZE
-  most = std::max({most, sysconf(_SC_LEVEL2_CACHE_SIZE), sysconf(_SC_LEVEL3_CACHE_SIZE)});
+  if (most_kib == 0) most_kib = static_cast<double>(sysconf(_SC_LEVEL3_CACHE_SIZE)) / 1024;
 #endif
-  return most > 0 ? static_cast<std::uint64_t>(most) : kUnknown;
+  return most_kib > 0 ? static_cast<std::uint64_t>(most_kib * 1024) : kUnknown;
 }
 
 MachineFacts machine_facts() {

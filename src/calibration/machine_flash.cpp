@@ -13,6 +13,10 @@ namespace {
 constexpr std::uint64_t kFittedFrom = std::uint64_t{64} << 10;
 constexpr std::uint64_t kExpertFrom = std::uint64_t{256} << 10;
 
+// Where readahead runs so far ahead that a whole expert is one counted fault, a window is what
+// Linux reads ahead by default, so that sizes are rounded up to no more than that.
+constexpr double kReadaheadKib = 128;
+
 FlashTable rows_from(const FlashTable& table, std::uint64_t least) {
   FlashTable rows;
   std::copy_if(table.begin(), table.end(), std::back_inserter(rows),
@@ -51,10 +55,11 @@ double rounded(double gbps) { return std::round(gbps * 1e5) / 1e5; }
 
 FlashFit fit_table(const FlashTable& table) {
   constexpr double kWorthIt = 0.9;
+  constexpr double kGoodEnough = 0.01;
   FlashFit plain = fit_flash(table, {}, "measured reads");
   FlashFitOptions with_copy;
   with_copy.copy_gbps.reset();
-  if (table.size() < 8) return plain;
+  if (table.size() < 8 || plain.rms < kGoodEnough) return plain;
   FlashFit copying = fit_flash(table, with_copy, "measured reads");
   return copying.rms < kWorthIt * plain.rms ? copying : plain;
 }
@@ -121,8 +126,10 @@ MachineFlash fit_machine_flash(const MachineMeasurements& measured) {
   flash.spec.noise_sigma = std::min(1.0, log_normal_sigma(measured.read_deviations));
   flash.rms_all = evaluate_flash(flash.table, flash.spec).rms;
   if (!measured.fault_s.empty()) {
-    flash.spec.mmap_fault_us = summarise(measured.fault_s).median * 1e6;
-    flash.spec.mmap_window_kib = summarise(measured.fault_bytes).median / 1024;
+    const double kib = summarise(measured.fault_bytes).median / 1024;
+    flash.spec.mmap_window_kib = std::min(kib, kReadaheadKib);
+    flash.spec.mmap_fault_us =
+        summarise(measured.fault_s).median * 1e6 * flash.spec.mmap_window_kib / kib;
   }
   return flash;
 }

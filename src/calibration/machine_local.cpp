@@ -110,9 +110,16 @@ const std::byte* LocalMachine::next_weights(std::size_t bytes) {
   return data;
 }
 
+// An empty job is over before threads that sleep have begun; this one keeps the caller busy until
+// they have.
+void LocalMachine::wake(ThreadTeam& workers) {
+  constexpr std::size_t kBytes = std::size_t{4} << 20;
+  read_memory({next_weights(kBytes), kBytes}, workers);
+}
+
 double LocalMachine::stream_s(std::size_t threads) {
   ThreadTeam& workers = team(threads);
-  barrier_s(threads);
+  wake(workers);
   return time_each(1, [&] { read_memory(weights_.bytes(), workers); });
 }
 
@@ -122,7 +129,7 @@ double LocalMachine::product_s(WeightFormat format, std::size_t rows, std::size_
   x_.resize(std::max(x_.size(), columns), 0.5F);
   y_.resize(std::max(y_.size(), rows));
   ThreadTeam& workers = team(threads);
-  barrier_s(threads);
+  wake(workers);
   return time_each(times_for(w.bytes()), [&] {
     w.data = next_weights(w.bytes());
     gemv(w, {x_.data(), columns}, {y_.data(), rows}, workers);
@@ -138,7 +145,7 @@ double LocalMachine::expert_s(WeightFormat format, std::size_t hidden, std::size
   y_.resize(std::max(y_.size(), hidden));
   scratch_.resize(std::max(scratch_.size(), 2 * intermediate));
   ThreadTeam& workers = team(threads);
-  barrier_s(threads);
+  wake(workers);
   return time_each(times_for(expert.bytes()), [&] {
     expert.gate.data = next_weights(expert.bytes());
     expert.up.data = expert.gate.data + expert.gate.bytes();
@@ -151,6 +158,7 @@ double LocalMachine::expert_s(WeightFormat format, std::size_t hidden, std::size
 double LocalMachine::barrier_s(std::size_t threads) {
   constexpr std::size_t kJobs = 200;
   ThreadTeam& workers = team(threads);
+  wake(workers);
   return time_each(kJobs, [&] { workers.run([] {}); });
 }
 

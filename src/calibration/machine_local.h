@@ -58,6 +58,7 @@ class LocalMachine : public MachineProbe {
   };
 
   ThreadTeam& team(std::size_t threads);
+  void wake(ThreadTeam& workers);
   const std::byte* next_weights(std::size_t bytes);
   std::unique_ptr<StoreReader> reader(const ReadCell& cell) const;
   std::uint64_t next_offset(const ReadCell& cell);

@@ -27,7 +27,7 @@ class FakeMachine : public MachineProbe {
 
   FlashSpec spec;
   MachineFacts about;
-  double commands_per_s = 20000;  // what small reads are held back by
+  double commands_per_s = 40000;  // what small reads are held back by
   std::uint64_t faults_per_touch = 512;
   std::uint64_t scratch = std::uint64_t{256} << 20;
   std::size_t measurements = 0;

@@ -73,8 +73,8 @@ TEST_SUITE("calibration/machine_flash") {
     for (const std::uint64_t kib : {64U, 256U, 1024U, 4096U}) {
       for (const std::size_t lanes : {1U, 2U, 8U}) {
         const double bytes_per_s = simulate_throughput(spec, kib * kKiB, lanes);
-        measured.reads.push_back({{ReadMethod::kLanes, false, kib * kKiB, lanes},
-                                  {bytes_per_s, 0.01, 5}});
+        measured.reads.push_back(
+            {{ReadMethod::kLanes, false, kib * kKiB, lanes}, {bytes_per_s, 0.01, 5}});
         // Other orders and methods are kept, not fitted to.
         measured.reads.push_back({{ReadMethod::kLanes, true, kib * kKiB, lanes}, {9e9, 0, 5}});
         measured.reads.push_back({{ReadMethod::kUring, false, kib * kKiB, 32}, {9e9, 0, 5}});
@@ -100,6 +100,12 @@ TEST_SUITE("calibration/machine_flash") {
     CHECK(flash.spec.small_read_curve.empty());
     CHECK(*flash.spec.mmap_fault_us == doctest::Approx(100));
     CHECK(flash.spec.mmap_window_kib == doctest::Approx(16));
+    // Readahead that hides all faults but the first of 8 MiB.
+    measured.fault_s = {8e-3};
+    measured.fault_bytes = {8192 * 1024};
+    const MachineFlash hidden = fit_machine_flash(measured);
+    CHECK(*hidden.spec.mmap_fault_us == doctest::Approx(125));
+    CHECK(hidden.spec.mmap_window_kib == doctest::Approx(128));
   }
 
   TEST_CASE("time on the host per byte becomes a copy rate where there is some") {

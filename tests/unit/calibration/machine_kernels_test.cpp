@@ -21,8 +21,7 @@ TEST_SUITE("calibration/machine_kernels") {
 
   TEST_CASE("rates, scaling, model and experts of a machine that is a roofline") {
     FakeMachine machine;
-    const MachineMeasurements measured =
-        measure_machine(machine, calibration_plan(true, 3), {});
+    const MachineMeasurements measured = measure_machine(machine, calibration_plan(true, 3), {});
     const MachineKernels kernels = fit_machine_kernels(measured);
     CHECK(kernels.threads == 2);
     REQUIRE(kernels.rates.size() == 3);

@@ -43,9 +43,8 @@ TEST_SUITE("calibration/machine_plan") {
     const std::size_t per_size = 2 * plan.lanes.size() + plan.depths.size() + plan.lanes.size();
     CHECK(all.size() == plan.read_sizes.size() * per_size);
     const auto without = read_cells(plan, std::uint64_t{1} << 30, false);
-    CHECK(std::none_of(without.begin(), without.end(), [](const ReadCell& cell) {
-      return cell.method == ReadMethod::kUring;
-    }));
+    CHECK(std::none_of(without.begin(), without.end(),
+                       [](const ReadCell& cell) { return cell.method == ReadMethod::kUring; }));
     for (const ReadCell& cell : read_cells(plan, std::uint64_t{16} << 20, true)) {
       CHECK(cell.read_bytes <= std::uint64_t{4} << 20);
     }

@@ -9,9 +9,7 @@
 namespace moesim::test {
 
 TEST_SUITE("calibration/machine_scratch") {
-  bool is_empty(const TemporaryFolder& folder) {
-    return std::filesystem::is_empty(folder.path());
-  }
+  bool is_empty(const TemporaryFolder& folder) { return std::filesystem::is_empty(folder.path()); }
 
   TEST_CASE("the file is readable by its path and never has a name in its folder") {
     const TemporaryFolder folder;
