@@ -84,12 +84,7 @@ LocalMachine::LocalMachine(const LocalMachineOptions& options)
   const ReadSupport uring = uring_support();
   facts_.uring = uring.available;
   facts_.no_uring = uring.reason;
-  const ReadSupport direct = direct_support(file_.path());
-  if (options.direct && !direct.available) {
-    throw user_error(options.folder.string(),
-                     "the file system takes no direct reads (O_DIRECT); --dir names another "
-                     "folder, --buffered measures reads through the page cache instead");
-  }
+  if (options.direct) require_direct(options.folder, direct_support(file_.path()));
   fill_weights(weights_.bytes());
 }
 

@@ -87,6 +87,14 @@ void require_space(const std::filesystem::path& folder, std::uint64_t free, std:
                   static_cast<double>(wanted + kMargin) / kGiB, static_cast<double>(free) / kGiB));
 }
 
+void require_direct(const std::filesystem::path& folder, const ReadSupport& support) {
+  if (support.available) return;
+  throw user_error(folder.string(),
+                   fmt::format("the file system takes no direct reads, O_DIRECT ({}); --dir names "
+                               "another folder, --buffered reads through the page cache instead",
+                               support.reason));
+}
+
 ScratchFile::ScratchFile(const std::filesystem::path& folder)
     : folder_(folder), file_(open_unnamed(folder)) {
   if (file_ < 0) throw failed(folder, errno);

@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <functional>
 
+#include "kernels/store/store_reader.h"
+
 namespace moesim {
 
 inline constexpr std::uint64_t kScratchPage = 4096;
@@ -16,6 +18,9 @@ std::uint64_t free_bytes_for_scratch(const std::filesystem::path& folder);
 
 // UserError where less than `wanted` and a margin is free.
 void require_space(const std::filesystem::path& folder, std::uint64_t free, std::uint64_t wanted);
+
+// UserError where a scratch file in `folder` takes no direct reads.
+void require_direct(const std::filesystem::path& folder, const ReadSupport& support);
 
 class ScratchFile {
  public:

@@ -49,6 +49,13 @@ TEST_SUITE("calibration/machine_scratch") {
     CHECK(free_bytes_for_scratch(folder.path()) > 0);
   }
 
+  TEST_CASE("a file system without direct reads is refused, and what to do is said") {
+    CHECK_NOTHROW(require_direct("d", {true, ""}));
+    const std::string message = user_error_of([] { require_direct("d", {false, "its reason"}); });
+    CHECK(contains(message, "d: the file system takes no direct reads, O_DIRECT (its reason)"));
+    CHECK(contains(message, "--buffered"));
+  }
+
   TEST_CASE("a disk with too little room is refused before anything is written") {
     const std::uint64_t gib = std::uint64_t{1} << 30;
     CHECK_NOTHROW(require_space("d", 2 * gib, gib));
