@@ -21,6 +21,8 @@ constexpr std::uint64_t kLeastWeights = std::uint64_t{256} << 20;
 constexpr std::uint64_t kMostWeights = std::uint64_t{1} << 30;
 constexpr std::uint64_t kCachesOver = 4;  // weights over the last-level cache
 constexpr std::size_t kCacheLine = 64;
+// Of a streaming read: short enough to fall between two programs that take turns on a core.
+constexpr std::size_t kStreamBytes = std::size_t{32} << 20;
 // What a repetition of a small product moves, so that the clock and the first wake-up do not count.
 constexpr std::size_t kBytesAtOnce = std::size_t{16} << 20;
 constexpr std::size_t kMostAtOnce = 512;
@@ -78,7 +80,7 @@ LocalMachine::LocalMachine(const LocalMachineOptions& options)
       facts_(machine_facts()),
       weights_(weight_bytes(options, facts_)),
       file_(options.folder) {
-  facts_.stream_bytes = weights_.size();
+  facts_.stream_bytes = kStreamBytes;
   facts_.largest_matrix = weights_.size() / 2;
   facts_.direct = options.direct;
   const ReadSupport uring = uring_support();
@@ -115,7 +117,7 @@ void LocalMachine::wake(ThreadTeam& workers) {
 double LocalMachine::stream_s(std::size_t threads) {
   ThreadTeam& workers = team(threads);
   wake(workers);
-  return time_each(1, [&] { read_memory(weights_.bytes(), workers); });
+  return time_each(1, [&] { read_memory({next_weights(kStreamBytes), kStreamBytes}, workers); });
 }
 
 double LocalMachine::product_s(WeightFormat format, std::size_t rows, std::size_t columns,

@@ -1,9 +1,10 @@
 // The machine that this program runs on, measured for real.
 //
 // Weights lie in a buffer several times as large as the last-level cache, and every product takes
-// the next ones, so that they come from memory as they do in decoding. Reads are kept under way as
-// a decode loop does that has more misses than lanes. Page-cache and device are told apart by
-// direct reads; what a hypervisor or the device's own cache holds is not seen from here.
+// the next ones, as streaming reads do, so that they come from memory as they do in decoding. Reads
+// are kept under way as a decode loop does that has more misses than lanes. Page-cache and device
+// are told apart by direct reads; what a hypervisor or the device's own cache holds is not seen
+// from here.
 #pragma once
 
 #include <cstddef>

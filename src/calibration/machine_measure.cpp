@@ -49,7 +49,6 @@ class Calibration {
     result_.hidden = plan_.hidden;
     result_.outputs = plan_.outputs;
     threads_ = thread_counts(result_.facts.cores);
-    streams();
     kernels();
     overheads();
     watch_.begin("scratch file", plan_.budgets.scratch);
@@ -71,7 +70,6 @@ class Calibration {
         measurements, limits, [this] { return machine_.now_s(); }, [this] { watch_.tick(); });
   }
 
-  void streams();
   void kernels();
   void overheads();
   void reads();
@@ -86,23 +84,9 @@ class Calibration {
   std::vector<std::size_t> threads_;
 };
 
-void Calibration::streams() {
-  watch_.begin("memory", plan_.budgets.memory);
-  Measurements measurements;
-  measurements.reserve(threads_.size());
-  for (const std::size_t threads : threads_) {
-    measurements.emplace_back([this, threads] { return machine_.stream_s(threads); });
-  }
-  const auto samples = measure(measurements, plan_.budgets.memory);
-  result_.streams.reserve(threads_.size());
-  for (std::size_t i = 0; i < threads_.size(); ++i) {
-    result_.streams.push_back({threads_[i], summarise(samples[i])});
-  }
-}
-
-// Products and experts in one phase: they are compared with each other.
+// Streaming reads, products and experts in one phase: they are compared with each other.
 void Calibration::kernels() {
-  watch_.begin("kernels", plan_.budgets.kernels);
+  watch_.begin("memory and kernels", plan_.budgets.kernels);
   Measurements measurements;
   for (const WeightFormat format : kWeightFormats) {
     for (const std::size_t threads : threads_) {
@@ -116,7 +100,11 @@ void Calibration::kernels() {
       }
     }
   }
-  measurements.reserve(result_.products.size() + result_.experts.size());
+  measurements.reserve(threads_.size() + result_.products.size() + result_.experts.size());
+  for (const std::size_t threads : threads_) {
+    result_.streams.push_back({threads, {}});
+    measurements.emplace_back([this, threads] { return machine_.stream_s(threads); });
+  }
   for (const ProductRow& row : result_.products) {
     measurements.emplace_back([this, row] {
       return machine_.product_s(row.format, row.shape.rows, row.shape.columns, row.threads);
@@ -129,6 +117,7 @@ void Calibration::kernels() {
   }
   const auto samples = measure(measurements, plan_.budgets.kernels);
   std::size_t next = 0;
+  for (ThreadRow& row : result_.streams) row.seconds = summarise(samples[next++]);
   for (ProductRow& row : result_.products) row.seconds = summarise(samples[next++]);
   for (ExpertRow& row : result_.experts) row.seconds = summarise(samples[next++]);
 }

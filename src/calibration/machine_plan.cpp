@@ -10,8 +10,7 @@ constexpr std::uint64_t kLeastBlocks = 4;  // of a scratch file, for reads of a 
 
 PhaseBudgets budgets_of(double total) {
   PhaseBudgets budgets;
-  budgets.memory = 0.07 * total;
-  budgets.kernels = 0.34 * total;
+  budgets.kernels = 0.41 * total;
   budgets.overheads = 0.04 * total;
   budgets.scratch = 0.07 * total;
   budgets.flash = 0.36 * total;

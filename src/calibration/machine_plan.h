@@ -26,7 +26,6 @@ struct ExpertShape {
 
 // Seconds of each phase.
 struct PhaseBudgets {
-  double memory = 0;
   double kernels = 0;
   double overheads = 0;
   double scratch = 0;
@@ -36,7 +35,7 @@ struct PhaseBudgets {
   double fit = 0;  // expected, not limited
 
   [[nodiscard]] double total() const {
-    return memory + kernels + overheads + scratch + flash + faults + admission + fit;
+    return kernels + overheads + scratch + flash + faults + admission + fit;
   }
 };
 

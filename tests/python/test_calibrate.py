@@ -50,7 +50,7 @@ def test_the_summary_has_values_and_spreads_and_progress_has_phases(calibrated):
                  "memory/admit_us_per_page", f"written: {out}"):
         assert what in done.stdout
     phases = [line.split(": ")[1].split(",")[0] for line in done.stderr.splitlines()]
-    assert phases == ["memory", "kernels", "overheads", "scratch file", "flash", "page faults",
+    assert phases == ["memory and kernels", "overheads", "scratch file", "flash", "page faults",
                       "admission", "fit"]
     assert "\r" not in done.stderr
 

@@ -20,7 +20,7 @@ class FakeMachine : public MachineProbe {
     about.cores = 2;
     about.simd = "AVX2";
     about.available_mib = 4000;
-    about.stream_bytes = std::uint64_t{256} << 20;
+    about.stream_bytes = std::uint64_t{32} << 20;
     about.largest_matrix = std::uint64_t{128} << 20;
     about.uring = true;
   }

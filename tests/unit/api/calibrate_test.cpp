@@ -122,7 +122,7 @@ TEST_SUITE("api/calibrate") {
       last = now.done;
       if (phases.empty() || phases.back() != now.phase) phases.push_back(now.phase);
     }
-    CHECK(phases == std::vector<std::string>{"memory", "kernels", "overheads", "scratch file",
+    CHECK(phases == std::vector<std::string>{"memory and kernels", "overheads", "scratch file",
                                              "flash", "page faults", "admission", "fit"});
   }
 
