@@ -9,9 +9,9 @@
 namespace moesim {
 namespace {
 
-// From here on reads are what experts are read with; below, the curve may take over.
-constexpr std::uint64_t kFittedFrom = std::uint64_t{64} << 10;
-constexpr std::uint64_t kExpertFrom = std::uint64_t{256} << 10;
+// From here on reads are what experts are read with. One line does not fit both them and small
+// reads, which several queues of a device serve side by side; below, the curve may take over.
+constexpr std::uint64_t kFittedFrom = std::uint64_t{256} << 10;
 
 // Where readahead runs so far ahead that a whole expert is one counted fault, a window is what
 // Linux reads ahead by default, so that sizes are rounded up to no more than that.
@@ -91,7 +91,7 @@ std::vector<std::pair<double, double>> small_read_curve(const FlashTable& table,
 
 std::size_t best_lanes(const FlashTable& table) {
   constexpr double kNearBest = 0.97;
-  FlashTable rows = rows_from(table, kExpertFrom);
+  FlashTable rows = rows_from(table, kFittedFrom);
   if (rows.empty()) rows = table;
   std::map<std::size_t, double> log_rates;
   for (const FlashRow& row : rows) log_rates[row.lanes] += std::log(row.bytes_per_s);

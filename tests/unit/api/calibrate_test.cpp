@@ -5,6 +5,7 @@
 
 #include "api/run.h"
 #include "hardware/device.h"
+#include "kernels/simd_target.h"
 #include "support/fake_machine.h"
 #include "support/testing.h"
 
@@ -142,6 +143,10 @@ TEST_SUITE("api/calibrate") {
     const TemporaryFolder folder;
     CalibrateOptions options;
     options.out = folder.path() / "device.json";
+    if (const KernelSupport kernels = kernel_support(); !kernels.available) {
+      CHECK(contains(refusal(options), kernels.reason));
+      return;
+    }
     options.max_disk_gib = 9;
     CHECK(contains(refusal(options), "--max-disk-gib: expected a number in [0.02, 8], got 9"));
     options.max_disk_gib = -1;

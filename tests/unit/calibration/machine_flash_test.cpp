@@ -48,9 +48,9 @@ TEST_SUITE("calibration/machine_flash") {
     FlashTable table;
     for (const std::uint64_t kib : {4U, 16U}) table.push_back({kib * kKiB, 8, rate(kib, 10)});
     CHECK(small_read_curve(table, queue()).empty());
-    table.push_back({64 * kKiB, 8, 1e6});
+    table.push_back({256 * kKiB, 8, 1e6});
     CHECK(small_read_curve(table, queue()).empty());
-    CHECK(small_read_curve({{4 * kKiB, 8, rate(4, 40)}}, queue()).back().first == 64);
+    CHECK(small_read_curve({{4 * kKiB, 8, rate(4, 40)}}, queue()).back().first == 256);
   }
 
   TEST_CASE("lanes: the fewest that come near the best at sizes of experts") {
@@ -95,7 +95,7 @@ TEST_SUITE("calibration/machine_flash") {
     CHECK(flash.spec.copy_gbps == 0);
     CHECK(flash.rms < 0.01);
     CHECK(flash.rms_all == doctest::Approx(flash.rms).epsilon(0.01));
-    CHECK(flash.fitted_cells == 12);
+    CHECK(flash.fitted_cells == 9);
     CHECK(flash.spec.qd_limit == 32);
     CHECK(flash.spec.small_read_curve.empty());
     CHECK(*flash.spec.mmap_fault_us == doctest::Approx(100));
