@@ -15,6 +15,7 @@ void add_model_command(CLI::App& app);
 void add_graph_command(CLI::App& app);
 void add_fit_flash_command(CLI::App& app);
 void add_compress_command(CLI::App& app);
+void add_calibrate_command(CLI::App& app);
 void add_validate_command(CLI::App& app);
 
 }  // namespace moesim::cli

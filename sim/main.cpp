@@ -34,6 +34,7 @@ int main(int argc, char** argv) {
   moesim::cli::add_model_command(app);
   moesim::cli::add_fit_flash_command(app);
   moesim::cli::add_compress_command(app);
+  moesim::cli::add_calibrate_command(app);
   moesim::cli::add_validate_command(app);
   app.require_subcommand(0, 1);
   try {

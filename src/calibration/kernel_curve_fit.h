@@ -34,7 +34,8 @@ KernelCurve fit_kernel_curve(const CurveOf& of, std::span<const ShapePoint> poin
                              const std::vector<std::size_t>& features);
 
 // The curve with the set of features that predicts shapes best which it was not fitted to: five
-// parts, each predicted from the others. A larger set has to be better by 2 %. REQUIRES: at least
+// parts, each predicted from the others. The loss of a larger set
+// has to be less by 5 %. REQUIRES: at least
 // three points.
 KernelCurve fit_best_kernel_curve(const CurveOf& of, std::span<const ShapePoint> points);
 

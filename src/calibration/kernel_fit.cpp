@@ -95,10 +95,15 @@ std::vector<ShapePoint> points_of(const std::string& format, const ShapeTimes& s
   return points;
 }
 
-double mean_log_rate(const std::vector<ShapePoint>& points) {
-  double sum = 0;
-  for (const ShapePoint& point : points) sum += std::log(point.bytes) - point.log_seconds;
-  return sum / static_cast<double>(points.size());
+// As robust as the other fits.
+double median_log_rate(const std::vector<ShapePoint>& points) {
+  std::vector<double> rates;
+  rates.reserve(points.size());
+  for (const ShapePoint& point : points) {
+    rates.push_back(std::log(point.bytes) - point.log_seconds);
+  }
+  std::sort(rates.begin(), rates.end());
+  return (rates[(rates.size() - 1) / 2] + rates[rates.size() / 2]) / 2;
 }
 
 Predictions held_out(const CurveOf& of, const ShapeTimes& shapes,
@@ -110,7 +115,7 @@ Predictions held_out(const CurveOf& of, const ShapeTimes& shapes,
     const KernelShape& shape = points[out].shape;
     const double model = std::log(fit_best_kernel_curve(of, others).seconds(shape));
     const double roofline = std::log(fit_kernel_curve(of, others, {}).seconds(shape));
-    const double constant = std::log(points[out].bytes) - mean_log_rate(others);
+    const double constant = std::log(points[out].bytes) - median_log_rate(others);
     for (const double measured : shapes.at({shape.rows, shape.columns})) {
       predictions.measured.push_back(measured);
       predictions.model.push_back(model);

@@ -26,6 +26,7 @@ NO_RUN = {
     "scripts/install_dependencies.sh": "installs packages",
     "scripts/quickstart.sh": "installs packages and builds",
     "scripts/test.sh": "runs these tests",
+    "sim calibrate ": "measures this machine, and takes a minute or more",
     "scripts/bench.sh": "builds, and takes minutes",
     "cmake ": "builds",
     "ctest ": "runs these tests",

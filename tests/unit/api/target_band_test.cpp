@@ -49,6 +49,17 @@ TEST_SUITE("api/target_band") {
     CHECK(groups[2][0].what == "clock");
   }
 
+  TEST_CASE("rates of a kernel model count as kernel rates, raw tables of a calibration do not") {
+    Json device = device_of();
+    device["cpu"]["kernel_model"]["f16"] = {{{"threads", 2}, {"launch_us", 3}, {"rate_gbps", 8.0}}};
+    device["calibration"] = {{"q4_kernel_gbps", 5.0}};
+    const auto groups = band_cases(config_of(device), device);
+    REQUIRE(groups.size() == 4);
+    CHECK(groups[2][0].what == "/cpu/kernel_model/f16/0/rate_gbps");
+    const Json& model = groups[2][0].config["device"]["cpu"]["kernel_model"];
+    CHECK(model["f16"][0]["rate_gbps"] == doctest::Approx(8.0 * 1.15));
+  }
+
   TEST_CASE("the clock goes one step up and down from the one in force") {
     const Json device = device_of();
     Json config = config_of(device);

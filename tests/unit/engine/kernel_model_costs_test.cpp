@@ -7,7 +7,7 @@
 namespace moesim::test {
 namespace {
 
-constexpr std::uint64_t kExpert = 3 * 256 * 512 * 2;  // 16 bits
+constexpr std::uint64_t kExpert = std::uint64_t{3} * 256 * 512 * 2;  // 16 bits
 constexpr double kLaunchUs = 5;
 
 // 4 GB/s and 5 us, narrower matrices slower: r = -0.2 log2(columns / 1024).
@@ -188,7 +188,7 @@ TEST_SUITE("engine/kernel_model_costs") {
     const auto rate = [&](double bits) {
       scenario.config["weights"] = {{"expert_bits", bits}};
       const auto plan = scenario.plan();
-      const std::uint64_t bytes = bytes_of(3 * 256 * 512, bits);
+      const std::uint64_t bytes = bytes_of(kExpert / 2, bits);
       return plan->costs()->expert(TaskKind::kExpert, bytes, 1).rate;
     };
     CHECK(rate(4.5) == rate(4.85));
@@ -226,7 +226,7 @@ TEST_SUITE("engine/kernel_model_costs") {
     const auto plan = modelled().plan();
     Task router{};
     router.kind = TaskKind::kRouter;
-    const ComputeCost cost = plan->costs()->predictor(16 * 256 * 2);
+    const ComputeCost cost = plan->costs()->predictor(std::uint64_t{16} * 256 * 2);
     CHECK(us_of(cost) == us_of(plan->costs()->task(router, 0, 1)));
   }
 
