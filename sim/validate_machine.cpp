@@ -77,6 +77,11 @@ std::shared_ptr<ValidateMachineCommand> add_validate_machine_options(CLI::App& c
   command.add_option("--repeats", options.repeats, "real runs (default 3)")
       ->check(CLI::Range(1, 100))
       ->group(kGroup);
+  command
+      .add_option("--reference-tokens", options.reference_tokens,
+                  "tokens that are compared with the reference (default: all)")
+      ->check(CLI::Range(1, 1000000))
+      ->group(kGroup);
   command.add_option("--max-disk-gib", options.max_disk_gib, "refuse to take more (default 8)")
       ->check(CLI::PositiveNumber)
       ->group(kGroup);
