@@ -5,7 +5,6 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <cmath>
 #include <csignal>
 #include <cstring>
 
@@ -125,61 +124,6 @@ TEST_SUITE("kernels/store/expert_store") {
     shape.experts = 2;
     const SmallStore fewer(shape);
     CHECK(ExpertStore(fewer.path()).checksum(0, 1) == store.checksum(0, 1));
-  }
-
-  // Checks the mean, the variance and the codes of a matrix.
-  void check_weights(const WeightMatrix& w) {
-    double sum = 0;
-    double squares = 0;
-    bool valid = true;
-    std::vector<float> row(w.columns);
-    for (std::size_t i = 0; i < w.rows; ++i) {
-      decode_row(w.format, std::span(w.row(i), w.row_bytes()), row);
-      for (const float weight : row) {
-        valid = valid && std::isfinite(weight);
-        sum += static_cast<double>(weight);
-        squares += static_cast<double>(weight) * static_cast<double>(weight);
-      }
-      if (w.format == WeightFormat::kFp16) continue;
-      for (std::size_t at = (w.columns + 31) / 32 * 2; at < w.row_bytes(); ++at) {
-        const auto code = std::to_integer<unsigned>(w.row(i)[at]);
-        valid = valid && (w.format == WeightFormat::kQ8 ? code != 0x80  // -128
-                                                        : code % 16 != 0 && code / 16 != 0);
-      }
-    }
-    CHECK(valid);
-    const auto count = static_cast<double>(w.rows * w.columns);
-    const double wanted = 1 / static_cast<double>(w.columns);
-    // Of 7000 weights: five standard deviations of the mean are 0.06, of the variance 0.06.
-    CHECK(std::abs(sum / count) < 0.06 * std::sqrt(wanted));
-    CHECK(squares / count == doctest::Approx(wanted).epsilon(0.06));
-  }
-
-  TEST_CASE("weights are finite and of variance 1 / columns; what no weight uses is 0") {
-    for (const WeightFormat format : kWeightFormats) {
-      CAPTURE(weight_format_name(format));
-      const SmallStore file(small_shape(format));
-      const ExpertStore store(file.path());
-      const auto record = record_of(file, store, 2, 4);
-      const ExpertWeights expert = store.layout().weights(record.data());
-      check_weights(expert.gate);
-      check_weights(expert.up);
-      check_weights(expert.down);
-      for (const Slice slice : {Slice::kGate, Slice::kUp, Slice::kDown}) {
-        const RecordLayout& layout = store.layout();
-        const auto rest = record.subspan(layout.offset(slice), layout.padded_bytes(slice))
-                              .subspan(layout.bytes(slice));
-        CHECK(std::all_of(rest.begin(), rest.end(), [](std::byte b) { return b == std::byte{0}; }));
-      }
-      // 100 columns: the last block has 4 weights.
-      const std::byte* const end = expert.gate.row(1);
-      if (format == WeightFormat::kQ8)
-        CHECK(std::all_of(end - 28, end, [](std::byte b) { return b == std::byte{0}; }));
-      if (format == WeightFormat::kQ4) {
-        CHECK(std::all_of(end - 12, end, [](std::byte b) { return b == std::byte{0x88}; }));
-        CHECK(std::all_of(end - 16, end, [](std::byte b) { return b >> 4 == std::byte{8}; }));
-      }
-    }
   }
 
   TEST_CASE("progress ends with all bytes") {
