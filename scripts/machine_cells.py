@@ -44,15 +44,17 @@ class Cell:
     def name(self):
         return f"{self.policy}-{self.size.name}-c{100 * self.share:.0f}-l{self.lanes}-{self.overlap}"
 
-    def settings(self, tokens):
-        """What differs from the configuration, in the form of --set."""
+    def settings(self, options):
+        """What differs from the configuration, in the form of --set. `options`: tokens and threads."""
         values = {
-            "/trace/max_tokens": tokens,
+            "/trace/max_tokens": options.tokens,
+            "/execution/threads": options.threads,
             "/model/hidden_size": self.size.hidden,
             "/model/moe_intermediate_size": self.size.intermediate,
             "/model/attention/num_attention_heads": max(self.size.hidden // 128, 1),
             "/model/attention/num_key_value_heads": max(self.size.hidden // 128, 1),
             "/cache/capacity_fraction": self.share,
+            "/cache/overflow": "keep_event",  # a tenth of 64 experts are fewer than a token runs
             "/execution/lanes": self.lanes,
             "/execution/overlap": self.overlap,
             **POLICIES[self.policy],

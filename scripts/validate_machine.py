@@ -57,7 +57,9 @@ def validate(options, device, cell, number):
                    "--reference-tokens", str(options.reference_tokens),
                    "--max-disk-gib", str(options.max_disk_gib),
                    "--max-memory-gib", str(options.max_memory_gib)]  # fmt: skip
-        for setting in cell.settings(options.tokens):
+        if options.buffered:
+            command.append("--buffered")
+        for setting in cell.settings(options):
             command += ["--set", setting]
         run(command)
     return json.loads(out.read_text())
@@ -91,11 +93,13 @@ def parse(arguments):
     parser.add_argument("--rounds", type=int, default=3, help="real runs of each cell")
     parser.add_argument("--cells", type=int, default=None, help="only the first so many")
     parser.add_argument("--tokens", type=int, default=56, help="tokens of a run, 8 of them warm-up")
+    parser.add_argument("--threads", type=int, default=1, help="that compute")
     parser.add_argument("--reference-tokens", type=int, default=8, help="checked against the reference")
     parser.add_argument("--sizes", nargs=2, default=["1024x512", "1024x256"],
                         help="hidden x intermediate size of the two models")  # fmt: skip
     parser.add_argument("--max-disk-gib", type=float, default=8)
     parser.add_argument("--max-memory-gib", type=float, default=4)
+    parser.add_argument("--buffered", action="store_true", help="read through the page cache")
     parser.add_argument("--seed", type=int, default=1, help="of the order of the cells")
     parser.add_argument("--sim", default=os.environ.get("MOESIM_SIM", REPOSITORY / "build/release/bin/sim"))
     parser.add_argument("--page", action="store_true", help="measure nothing, draw docs again")

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "calibration/small_operators.h"
 #include "calibration/token_arithmetic.h"
 #include "core/errors.h"
 
@@ -37,10 +38,12 @@ RealDecode::RealDecode(const RealDecodeParts& parts)
       reads_left_(graph_.size(), 0),
       x_(hidden_),
       input_(hidden_),
+      norm_(hidden_, 1.0F),
       dense_out_(parts.dense->most_rows()) {
   const std::size_t slots = parts.plan->session().max_visit_experts();
   slots_.reserve(slots);
-  expert_out_.resize(slots * whole_lines(hidden_));
+  expert_out_.resize(slots * hidden_);
+  weights_.reserve(slots);
   scratch_.resize(slots * whole_lines(2 * intermediate_));
   outputs_.reserve(parts.plan->schedule().passes.size());
   router_out_.reserve(parts.dense->most_rows());
@@ -51,9 +54,8 @@ TimePoint RealDecode::now() const {
   return TimePoint{std::chrono::duration_cast<Duration>(Clock::now() - origin_)};
 }
 
-std::span<float> RealDecode::slot_floats(AlignedFloats& floats, std::size_t slot,
-                                         std::size_t size) const {
-  return std::span(floats).subspan(slot * whole_lines(size), size);
+std::span<float> RealDecode::scratch_of(std::size_t slot) {
+  return std::span(scratch_).subspan(slot * whole_lines(2 * intermediate_), 2 * intermediate_);
 }
 
 void RealDecode::run(RunObserver& observer) {
@@ -238,7 +240,7 @@ void RealDecode::compute_dense(const Task& task) {
   if (out.size() < matrix.rows) out.resize(matrix.rows);
   const std::span<float> y = std::span(out).first(matrix.rows);
   // The experts, shared ones included, have the router's input.
-  if (task.kind != TaskKind::kShared) normalise(x_, input_);
+  if (task.kind != TaskKind::kShared) rms_norm(x_, norm_, input_);
   const TimePoint begin = now();
   gemv(matrix, input_, y, *parts_.team);
   record_.parts[static_cast<std::size_t>(TimePart::kCompute)] += now() - begin;
@@ -249,8 +251,8 @@ void RealDecode::compute_dense(const Task& task) {
 
 void RealDecode::compute_expert(const Task& task) {
   const ExpertWeights expert = parts_.experts->weights(slots_[task.slot].key);
-  const std::span<float> scratch = slot_floats(scratch_, task.slot, 2 * intermediate_);
-  const std::span<float> y = slot_floats(expert_out_, task.slot, hidden_);
+  const std::span<float> scratch = scratch_of(task.slot);
+  const std::span<float> y = std::span(expert_out_).subspan(task.slot * hidden_, hidden_);
   const bool halves = parts_.plan->config().execution.overlap == Overlap::kProjection;
   std::size_t bytes = 0;
   if (task.kind == TaskKind::kExpert) {
@@ -271,9 +273,11 @@ void RealDecode::decide(const Task& router) {
   const VisitOutcome visit =
       router.execution > 0 ? session.repeat(layer) : session.decode(*pass_, layer);
   slots_.clear();
+  weights_.clear();
   for (const Access& access : visit.accesses) {
     const ExpertKey key = expert_key(layer, access.expert, session.shape().experts);
-    slots_.push_back({key, access.kind != AccessKind::kHit, weight_of(access.expert, visit)});
+    slots_.push_back({key, access.kind != AccessKind::kHit});
+    weights_.push_back(weight_of(access.expert, visit));
   }
   // An expert of this visit keeps its place until it has been computed (settle()).
   for (const ExpertKey gone : visit.evicted) {
@@ -289,9 +293,7 @@ void RealDecode::decide(const Task& router) {
 }
 
 void RealDecode::combine() {
-  for (std::size_t slot = 0; slot < slots_.size(); ++slot) {
-    add_weighted(slot_floats(expert_out_, slot, hidden_), slots_[slot].weight, x_);
-  }
+  moesim::combine(expert_out_, weights_, x_);
   fold(shared_out_, x_);
   fold(router_out_, x_);
   settle();

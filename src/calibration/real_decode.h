@@ -53,7 +53,6 @@ class RealDecode {
   struct Slot {
     ExpertKey key{};
     bool miss = false;
-    float weight = 0;
   };
 
   void run_pass(const Pass& pass);
@@ -72,8 +71,7 @@ class RealDecode {
   void settle();
   // Makes the arena hold what the cache says: its initial contents, nothing after a reset.
   void follow_cache();
-  [[nodiscard]] std::span<float> slot_floats(AlignedFloats& floats, std::size_t slot,
-                                             std::size_t size) const;
+  [[nodiscard]] std::span<float> scratch_of(std::size_t slot);
   [[nodiscard]] TimePoint now() const;
 
   RealDecodeParts parts_;
@@ -97,13 +95,15 @@ class RealDecode {
   CacheCounts cache_counted_;
   std::chrono::nanoseconds lane_counted_{0};
 
-  AlignedFloats x_;           // [hidden], residual stream
-  AlignedFloats input_;       // [hidden], normalised
-  AlignedFloats dense_out_;   // [most rows of a dense part]
-  AlignedFloats router_out_;  // [experts], of the visit under way
-  AlignedFloats shared_out_;  // [rows of the shared part], likewise
-  AlignedFloats expert_out_;  // [slots, hidden], each from a cache line
-  AlignedFloats scratch_;     // [slots, 2 * intermediate], likewise
+  AlignedFloats x_;             // [hidden], residual stream
+  AlignedFloats input_;         // [hidden], normalised
+  AlignedFloats norm_;          // [hidden], its weights: ones
+  AlignedFloats dense_out_;     // [most rows of a dense part]
+  AlignedFloats router_out_;    // [experts], of the visit under way
+  AlignedFloats shared_out_;    // [rows of the shared part], likewise
+  AlignedFloats expert_out_;    // [slots, hidden]
+  AlignedFloats scratch_;       // [slots, 2 * intermediate], each from a cache line
+  std::vector<float> weights_;  // [slots]
   std::vector<std::uint64_t> outputs_;
 };
 

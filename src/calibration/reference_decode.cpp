@@ -6,6 +6,7 @@
 
 #include "calibration/real_decode.h"
 #include "calibration/real_run.h"
+#include "calibration/small_operators.h"
 #include "calibration/token_arithmetic.h"
 #include "core/errors.h"
 
@@ -23,6 +24,7 @@ class ReferenceDecode {
         record_(store.layout().record_bytes()),
         x_(model_.hidden_size),
         input_(model_.hidden_size),
+        norm_(model_.hidden_size, 1.0F),
         out_(model_.hidden_size),
         scratch_(2 * model_.moe_intermediate_size) {}
 
@@ -41,7 +43,7 @@ class ReferenceDecode {
         if (model_.dense_ffn_params() > 0) mix({TaskKind::kDenseFfn, 0, number}, pass.position);
       }
     }
-    normalise(x_, input_);
+    rms_norm(x_, norm_, input_);
     const AlignedFloats head = product({TaskKind::kHead}, pass.position);
     return checksum_of(head, checksum_of(x_, 0));
   }
@@ -55,13 +57,13 @@ class ReferenceDecode {
   }
 
   void mix(const Task& task, std::uint32_t position) {
-    normalise(x_, input_);
+    rms_norm(x_, norm_, input_);
     fold(product(task, position), x_);
   }
 
   void moe_block(const Pass& pass, std::uint16_t hidden, LayerId layer, std::uint32_t execution) {
     mix({TaskKind::kAttention, 0, hidden}, pass.position);
-    normalise(x_, input_);
+    rms_norm(x_, norm_, input_);
     const AlignedFloats router = product({TaskKind::kRouter, 0, hidden}, pass.position);
     AlignedFloats shared;
     if (model_.shared_expert_params() > 0) {
@@ -71,7 +73,8 @@ class ReferenceDecode {
     const VisitOutcome visit = execution > 0 ? session.repeat(layer) : session.decode(pass, layer);
     for (const Access& access : visit.accesses) {
       expert_ffn(read(layer, access.expert), input_, scratch_, out_, team_);
-      add_weighted(out_, weight_of(access.expert, visit), x_);
+      const float weight = weight_of(access.expert, visit);
+      combine(out_, {&weight, 1}, x_);
     }
     fold(shared, x_);
     fold(router, x_);
@@ -98,6 +101,7 @@ class ReferenceDecode {
   ThreadTeam team_{1};
   AlignedFloats x_;
   AlignedFloats input_;
+  AlignedFloats norm_;
   AlignedFloats out_;
   AlignedFloats scratch_;
 };

@@ -13,27 +13,13 @@ void begin_token(std::uint32_t row, std::span<float> x) {
   for (float& value : x) value = static_cast<float>(rng.uniform() * 2 - 1);
 }
 
-// Eight sums side by side: one is a chain of additions that no vector unit can shorten.
-void normalise(std::span<const float> x, std::span<float> y) {
-  constexpr std::size_t kSums = 8;
-  float sums[kSums] = {};
-  for (std::size_t i = 0; i < x.size(); ++i) sums[i % kSums] += x[i] * x[i];
-  float square = 0;
-  for (const float sum : sums) square += sum;
-  const float factor = 1.0F / std::sqrt(square / static_cast<float>(x.size()) + 1e-6F);
-  for (std::size_t i = 0; i < x.size(); ++i) y[i] = x[i] * factor;
-}
-
 void fold(std::span<const float> y, std::span<float> x) {
   const std::size_t parts = (y.size() + x.size() - 1) / x.size();
   const float scale = 1.0F / std::sqrt(static_cast<float>(std::max<std::size_t>(parts, 1)));
   for (std::size_t first = 0; first < y.size(); first += x.size()) {
-    add_weighted(y.subspan(first, std::min(x.size(), y.size() - first)), scale, x);
+    const auto part = y.subspan(first, std::min(x.size(), y.size() - first));
+    for (std::size_t i = 0; i < part.size(); ++i) x[i] += scale * part[i];
   }
-}
-
-void add_weighted(std::span<const float> y, float weight, std::span<float> x) {
-  for (std::size_t i = 0; i < y.size(); ++i) x[i] += weight * y[i];
 }
 
 // FNV-1a over words: nothing here needs to withstand an adversary.
