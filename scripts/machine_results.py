@@ -6,14 +6,16 @@ import statistics
 PERCENTILES = ["mean", "p50", "p90", "p99"]
 
 
-def median_low(values):
-    return statistics.median_low(values)
+def distance_of(run):
+    """How far the machine was from the calibrated speed, as a share; 0 where nobody looked."""
+    state = run["machine_state"]
+    return state["largest_distance"] if state else 0.0
 
 
 def cell_result(cell, runs):
     """The run in the middle by mean time stands for the cell; noise is the largest distance from it."""
     means = [run["real"]["throughput"]["tpot_ms"]["mean"] for run in runs]
-    middle = means.index(median_low(means))
+    middle = means.index(statistics.median_low(means))
     run = runs[middle]
     real, simulated = run["real"], run["simulated"]
     noise = max(abs(mean / means[middle] - 1) for mean in means)
@@ -33,14 +35,21 @@ def cell_result(cell, runs):
         "error": {key: run["error"][key] for key in [*PERCENTILES, "per_token_mape", "correlation"]},
         "noise": noise,
         "real_means_ms": means,
+        "machine_off": [distance_of(run) for run in runs],
+        "attempts": [run["attempts"] for run in runs],
         "outputs_match": all(run["outputs_match"] for run in runs),
         "counts_match": all(run["counts_match"] for run in runs),
     }
 
 
-def summary_of(cells):
+def summary_of(cells, tolerance):
     errors = [abs(cell["error"]["mean"]) for cell in cells]
+    off = [distance for cell in cells for distance in cell["machine_off"]]
     return {
+        "runs": len(off),
+        "attempts": sum(sum(cell["attempts"]) for cell in cells),
+        "runs_beyond_tolerance": sum(distance > tolerance for distance in off),
+        "tolerance": tolerance,
         "cells": len(cells),
         "median_abs_error": statistics.median(errors),
         "largest_abs_error": max(errors),
@@ -52,7 +61,7 @@ def summary_of(cells):
     }
 
 
-def collect(device, runs):
+def collect(device, runs, options):
     """`device`: the device file. `runs`: {cell: results of sim validate, one a round}."""
     cells = [cell_result(cell, of_cell) for cell, of_cell in runs.items()]
     first = next(iter(runs.values()))[0]
@@ -65,5 +74,6 @@ def collect(device, runs):
         "rounds": len(next(iter(runs.values()))),
         "tokens": first["tokens_measured"],
         "cells": cells,
-        "summary": summary_of(cells),
+        "threads": options.threads,
+        "summary": summary_of(cells, options.tolerance),
     }

@@ -5,6 +5,7 @@
     scripts/validate_machine.py --work DIR --no-page  # the same; tables on standard output only
     scripts/validate_machine.py --page                # draws the committed results again
 
+A run counts where the machine is about as fast as when it was calibrated, by probes before and after.
 DIR holds the device file, the experts and the result of every run; a run that is there is not
 repeated, so a run that was stopped goes on. The cells of the matrix are run in rounds, each round in
 another random order: what the real runs of a cell differ by from round to round is the noise floor.
@@ -20,7 +21,7 @@ import sys
 from pathlib import Path
 
 from machine_cells import Cell, all_cells
-from machine_results import collect
+from machine_results import collect, distance_of
 from machine_section import PAGE, draw, put_into_page, section
 from whole_files import write_whole
 
@@ -48,21 +49,33 @@ def calibrate(options):
     return device
 
 
-def validate(options, device, cell, number):
-    """The result of one real run of the cell; from the folder where it is there."""
-    out = options.work / f"{cell.name}-{number}.json"
-    if not out.exists():
-        command = [options.sim, "validate", "--config", CONFIG, "--device", device, "--out", out,
-                   "--store", options.work / f"experts-{cell.size.name}.store", "--repeats", "1",
-                   "--reference-tokens", str(options.reference_tokens),
-                   "--max-disk-gib", str(options.max_disk_gib),
-                   "--max-memory-gib", str(options.max_memory_gib)]  # fmt: skip
-        if options.buffered:
-            command.append("--buffered")
-        for setting in cell.settings(options):
-            command += ["--set", setting]
-        run(command)
+def validate_once(options, device, cell, out):
+    if out.exists():
+        return json.loads(out.read_text())
+    command = [options.sim, "validate", "--config", CONFIG, "--device", device, "--out", out,
+               "--store", options.work / f"experts-{cell.size.name}.store", "--repeats", "1",
+               "--reference-tokens", str(options.reference_tokens),
+               "--max-disk-gib", str(options.max_disk_gib),
+               "--max-memory-gib", str(options.max_memory_gib)]  # fmt: skip
+    if options.buffered:
+        command.append("--buffered")
+    for setting in cell.settings(options):
+        command += ["--set", setting]
+    run(command)
     return json.loads(out.read_text())
+
+
+def validate(options, device, cell, number):
+    """One real run of the cell. A machine that others use is not always the one that was calibrated:
+    of some attempts the first counts whose speed of memory and flash, before and after the run, is near
+    the calibrated one, else the nearest. The time of the run itself decides nothing."""
+    attempts = []
+    for attempt in range(options.attempts):
+        out = options.work / f"{cell.name}-{number}-{attempt}.json"
+        attempts.append(validate_once(options, device, cell, out))
+        if distance_of(attempts[-1]) <= options.tolerance:
+            return attempts[-1], len(attempts)
+    return min(attempts, key=distance_of), len(attempts)
 
 
 def measure(options):
@@ -75,12 +88,14 @@ def measure(options):
         order = list(cells)
         chance.shuffle(order)
         for done, cell in enumerate(order):
-            result = validate(options, device, cell, number)
+            result, attempts = validate(options, device, cell, number)
+            result["attempts"] = attempts
             runs[cell].append(result)
             real, error = result["real"]["throughput"]["tpot_ms"]["mean"], result["error"]["mean"]
             print(f"round {number + 1}, {done + 1:>2} of {len(order)}: {cell.name:<36}"
-                  f"{real:9.2f} ms a token, simulated {100 * error:+6.1f} %", flush=True)  # fmt: skip
-    return collect(json.loads(device.read_text()), runs)
+                  f"{real:9.2f} ms a token, simulated {100 * error:+6.1f} %, machine {100 * distance_of(result):.0f} % off"
+                  f" (attempt {attempts})", flush=True)  # fmt: skip
+    return collect(json.loads(device.read_text()), runs, options)
 
 
 def parse(arguments):
@@ -92,6 +107,8 @@ def parse(arguments):
     parser.add_argument("--quick", action="store_true", help="calibrate with --quick")
     parser.add_argument("--rounds", type=int, default=3, help="real runs of each cell")
     parser.add_argument("--cells", type=int, default=None, help="only the first so many")
+    parser.add_argument("--attempts", type=int, default=3, help="at a run near the calibrated speed")
+    parser.add_argument("--tolerance", type=float, default=0.06, help="what is near, as a share")
     parser.add_argument("--tokens", type=int, default=56, help="tokens of a run, 8 of them warm-up")
     parser.add_argument("--threads", type=int, default=1, help="that compute")
     parser.add_argument("--reference-tokens", type=int, default=8, help="checked against the reference")

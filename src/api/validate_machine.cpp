@@ -9,6 +9,8 @@
 #include <utility>
 
 #include "api/run.h"
+#include "calibration/core_split.h"
+#include "calibration/machine_state.h"
 #include "calibration/real_decode.h"
 #include "calibration/real_run.h"
 #include "core/errors.h"
@@ -160,19 +162,37 @@ class MachineValidator {
   // Each run has a cache of its own, empty as the configuration says; weights outside the experts
   // stay.
   void decode_all(const ExpertStore& store, const DenseWeights& dense) {
+    const CoreSplit cores(plan_->config().execution.threads);
+    cores.compute_from_here();
     ThreadTeam team(plan_->config().execution.threads);
+    note_state(store, team);
     for (std::size_t i = 0; i < options_.repeats; ++i) {
       tell(fmt::format("real run {} of {}", i + 1, options_.repeats), 0);
       const auto plan = plan_run(config_);
       const ExecutionOptions& execution = plan->config().execution;
-      RealExperts experts(store, make_reader(store.path()),
+      cores.read_from_here();
+      auto reader = make_reader(store.path());
+      cores.compute_from_here();
+      RealExperts experts(store, std::move(reader),
                           {execution.layout, execution.read_path, slots_needed(*plan)});
       RealDecode decode({plan.get(), &dense, &experts, &team});
       RunMetrics metrics(*plan, true);
       decode.run(metrics);
       runs_.push_back(metrics.result());
       outputs_.push_back(decode.outputs());
+      note_state(store, team);
     }
+  }
+
+  // Where reads go past the page cache: else they say nothing of the device.
+  void note_state(const ExpertStore& store, ThreadTeam& team) {
+    const RunConfig& config = plan_->config();
+    if (options_.buffered || config.execution.read_path == ReadPath::kMmap) return;
+    MachineValidation& validation = report_.validation;
+    validation.expected_state = expected_state(*config.device, team.size());
+    const PageMemory memory(kStateMemory);
+    const auto reader = make_lane_reader(store.path(), 1);
+    validation.states.push_back(measure_state(memory, team, *reader, store_bytes(store.shape())));
   }
 
   // `reference`: of the first tokens. The real runs must agree on all of them.

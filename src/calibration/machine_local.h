@@ -14,6 +14,7 @@
 #include <memory>
 #include <vector>
 
+#include "calibration/layer_decision.h"
 #include "calibration/machine_probe.h"
 #include "calibration/machine_scratch.h"
 #include "kernels/aligned_floats.h"
@@ -73,6 +74,7 @@ class LocalMachine : public MachineProbe {
   AlignedFloats x_;
   AlignedFloats y_;
   AlignedFloats scratch_;
+  std::unique_ptr<LayerDecision> decision_;  // made when it is first measured
   ScratchFile file_;
   std::unique_ptr<PageMemory> targets_;
   std::map<std::uint64_t, Blocks> blocks_;

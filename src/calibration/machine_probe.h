@@ -67,7 +67,8 @@ class MachineProbe {
                           std::size_t threads) = 0;
   // Seconds of an empty job of a team.
   virtual double barrier_s(std::size_t threads) = 0;
-  // Seconds of the norms, additions and the weighted sum of `outputs` experts of one layer.
+  // Seconds of the norms, additions and the weighted sum of `outputs` experts of one layer, and of
+  // deciding which experts run, with cold caches.
   virtual double operators_s(std::size_t hidden, std::size_t outputs) = 0;
 
   // Writes what is read below, at most for so long; returns its bytes. UserError where it cannot.

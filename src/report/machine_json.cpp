@@ -73,6 +73,21 @@ Json noise_json(const MachineValidation& validation) {
           {"real_mean_ms", validation.real_means_ms}};
 }
 
+Json state_json(const MachineValidation& validation) {
+  if (validation.states.empty()) return nullptr;
+  const auto one = [](const MachineState& state) -> Json {
+    return {{"stream_gbps", state.stream_gbps}, {"read_gbps", state.read_gbps}};
+  };
+  Json json = {{"device_file", one(validation.expected_state)}, {"measured", Json::array()}};
+  double distance = 0;
+  for (const MachineState& state : validation.states) {
+    json["measured"].push_back(one(state));
+    distance = std::max(distance, state.distance(validation.expected_state));
+  }
+  json["largest_distance"] = distance;
+  return json;
+}
+
 }  // namespace
 
 Json machine_json(const MachineReport& report) {
@@ -90,6 +105,7 @@ Json machine_json(const MachineReport& report) {
   json["simulated"] = side_json(report, validation.simulated);
   json["error"] = error_json(validation.error);
   json["noise"] = noise_json(validation);
+  json["machine_state"] = state_json(validation);
   json["outputs_match"] = validation.outputs_match;
   json["outputs_checksum"] = fmt::format("{:016x}", validation.outputs_checksum);
   json["reference_tokens"] = validation.reference_tokens;

@@ -47,6 +47,20 @@ void write_times(const MachineValidation& v, std::ostream& out) {
   line(out, "io (lanes held)", io(v.real), io(v.simulated), v.error.io, std::nullopt);
 }
 
+void write_states(const MachineValidation& v, std::ostream& out) {
+  double distance = 0;
+  for (const MachineState& state : v.states) {
+    distance = std::max(distance, state.distance(v.expected_state));
+  }
+  if (v.states.empty()) return;
+  const MachineState& last = v.states.back();
+  fmt::print(out,
+             "machine now: memory {:.1f} GB/s, reads of 1 MiB {:.2f} GB/s; the device file says "
+             "{:.1f} and {:.2f}; at most {:.0f} % apart\n",
+             last.stream_gbps, last.read_gbps, v.expected_state.stream_gbps,
+             v.expected_state.read_gbps, distance * 100);
+}
+
 }  // namespace
 
 void write_machine_table(const MachineReport& report, std::ostream& out) {
@@ -74,6 +88,7 @@ void write_machine_table(const MachineReport& report, std::ostream& out) {
   fmt::print(
       out, "outputs {:016x}: {}\n", v.outputs_checksum,
       v.outputs_match ? "equal to the reference's" : "NOT AS EXPECTED: " + v.output_difference);
+  write_states(v, out);
 }
 
 }  // namespace moesim
