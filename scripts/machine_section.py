@@ -35,7 +35,9 @@ def machine_table(results):
         ["memory", f"{dram['cpu_core_gbps']} GB/s by one thread, {dram['cpu_gbps']} by all"],
         ["kernels", f"fp16 {cpu['f16_kernel_gbps']} GB/s by {cpu['threads']} threads, "
                     f"{cpu['layer_overhead_us']} us a layer beside products"],
-        ["runs", f"{results['rounds']} of each cell, {results['tokens']} measured tokens each"],
+        ["runs", f"{results['rounds']} of each cell, {results['tokens']} measured tokens each, "
+                 f"{results['threads']} thread that computes; {results['summary']['attempts']} "
+                 f"attempts"],
     ]  # fmt: skip
     return table(["", ""], rows)
 

@@ -27,6 +27,8 @@ NO_RUN = {
     "scripts/quickstart.sh": "installs packages and builds",
     "scripts/test.sh": "runs these tests",
     "sim calibrate ": "measures this machine, and takes a minute or more",
+    "sim validate --config ": "decodes for real, with a file of 3 GiB",
+    "scripts/validate_machine.py ": "measures this machine for many minutes",
     "scripts/bench.sh": "builds, and takes minutes",
     "cmake ": "builds",
     "ctest ": "runs these tests",
