@@ -85,9 +85,10 @@ void write_machine_table(const MachineReport& report, std::ostream& out) {
   fmt::print(out, "\nhits {} of {}, {:.2f} MiB read per token: {}\n", cache.hits, cache.accesses,
              to_mib(cache.demand_bytes) / static_cast<double>(v.real.measured_tokens),
              v.count_difference.empty() ? "equal in both" : "NOT EQUAL: " + v.count_difference);
-  fmt::print(
-      out, "outputs {:016x}: {}\n", v.outputs_checksum,
-      v.outputs_match ? "equal to the reference's" : "NOT AS EXPECTED: " + v.output_difference);
+  fmt::print(out, "outputs {:016x}: {}\n", v.outputs_checksum,
+             v.outputs_match
+                 ? fmt::format("equal to the reference's of {} tokens", v.reference_tokens)
+                 : "NOT AS EXPECTED: " + v.output_difference);
   write_states(v, out);
 }
 

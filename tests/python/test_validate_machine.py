@@ -72,7 +72,7 @@ def test_an_error_is_simulated_over_real_less_one(result):
 
 def test_a_store_can_be_kept_and_is_checked(validate, tmp_path):
     store = tmp_path / "experts"
-    first = validate("--out", "-", "--store", store, "--repeats", "1")
+    first = validate("--out", "-", "--store", store)
     assert first.returncode == 0, first.stderr
     before = (store.stat().st_mtime_ns, store.stat().st_size)
     again = validate("--out", "-", "--store", store, "--reference-tokens", "1")
@@ -87,7 +87,7 @@ def test_a_store_can_be_kept_and_is_checked(validate, tmp_path):
 
 def test_damaged_experts_are_found(validate, tmp_path):
     store = tmp_path / "experts"
-    assert validate("--store", store, "--repeats", "1").returncode == 0
+    assert validate("--store", store).returncode == 0
     data = bytearray(store.read_bytes())
     for place in range(len(data) // 2, len(data), 4096):
         data[place] ^= 0x40
