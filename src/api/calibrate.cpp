@@ -50,8 +50,8 @@ void require_writable(const std::filesystem::path& out) {
 
 LocalMachineOptions machine_options(const CalibrateOptions& options) {
   const double disk_gib = options.max_disk_gib != 0 ? options.max_disk_gib
-                          : options.quick          ? kQuickDiskGib
-                                                   : kFullDiskGib;
+                          : options.quick           ? kQuickDiskGib
+                                                    : kFullDiskGib;
   require_in("--max-disk-gib", kDiskGib, disk_gib);
   require_in("--max-memory-gib", kMemoryGib, options.max_memory_gib);
   if (options.budget_s != 0) require_in("--budget-s", kBudget, options.budget_s);
