@@ -37,7 +37,9 @@ def cell_result(cell, runs):
         "real_means_ms": means,
         "machine_off": [distance_of(run) for run in runs],
         "attempts": [run["attempts"] for run in runs],
-        "outputs_match": all(run["outputs_match"] for run in runs),
+        # Of the first tokens with the reference's, of all tokens with each other.
+        "outputs_match": all(run["outputs_match"] for run in runs)
+        and len({run["outputs_checksum"] for run in runs}) == 1,
         "counts_match": all(run["counts_match"] for run in runs),
     }
 
@@ -75,5 +77,6 @@ def collect(device, runs, options):
         "tokens": first["tokens_measured"],
         "cells": cells,
         "threads": options.threads,
+        "reference_tokens": first["reference_tokens"],
         "summary": summary_of(cells, options.tolerance),
     }

@@ -89,7 +89,8 @@ Over {summary['cells']} cells the median absolute error of the mean time per tok
 **{percent(summary['median_abs_error'])}**, the largest **{percent(summary['largest_abs_error'])}**. The real runs of a cell differ by
 {percent(summary['median_noise'])} in the median; {summary['beyond_twice_noise']} cells are off by more than twice their own noise. Token by token the median of the cells'
 mean absolute errors is {percent(summary['median_per_token_mape'])}. Hits, misses, evictions, bytes and reads of simulation and reality are {counts} in
-every cell, and the outputs are {outputs} to those of the reference.
+every cell; the outputs are {outputs} to those of the reference, which computes the first {results['reference_tokens']} tokens, and from
+round to round in all of them. {summary['runs_beyond_tolerance']} of the {summary['runs']} runs were more than {percent(summary['tolerance'])} off the calibrated speed.
 
 ![Real and simulated time per token of every cell](validation_machine.svg)
 

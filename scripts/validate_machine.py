@@ -13,6 +13,7 @@ Results go to docs/validation_machine.json and .svg, and into docs/validation.md
 """
 
 import argparse
+import hashlib
 import json
 import os
 import random
@@ -52,7 +53,8 @@ def calibrate(options):
 def validate_once(options, device, cell, out):
     if out.exists():
         return json.loads(out.read_text())
-    command = [options.sim, "validate", "--config", CONFIG, "--device", device, "--out", out,
+    partial = out.with_suffix(".partial")  # it becomes `out` only if both did the same work
+    command = [options.sim, "validate", "--config", CONFIG, "--device", device, "--out", partial,
                "--store", options.work / f"experts-{cell.size.name}.store", "--repeats", "1",
                "--reference-tokens", str(options.reference_tokens),
                "--max-disk-gib", str(options.max_disk_gib),
@@ -62,6 +64,7 @@ def validate_once(options, device, cell, out):
     for setting in cell.settings(options):
         command += ["--set", setting]
     run(command)
+    partial.rename(out)
     return json.loads(out.read_text())
 
 
@@ -78,9 +81,22 @@ def validate(options, device, cell, number):
     return min(attempts, key=distance_of), len(attempts)
 
 
+def require_same_settings(options, device):
+    """Runs of a folder that were made otherwise are not mixed with new ones."""
+    names = ["tokens", "threads", "buffered", "reference_tokens", "sizes"]
+    settings = {name: getattr(options, name) for name in names}
+    settings["device"] = hashlib.sha256(device.read_bytes()).hexdigest()
+    path = options.work / "settings.json"
+    if not path.exists():
+        path.write_text(json.dumps(settings))
+    elif json.loads(path.read_text()) != settings:
+        raise SystemExit(f"{path}: expected the settings that the runs of this folder were made with")
+
+
 def measure(options):
     options.work.mkdir(parents=True, exist_ok=True)
     device = calibrate(options)
+    require_same_settings(options, device)
     cells = all_cells(options.sizes)[: options.cells]
     chance = random.Random(options.seed)
     runs = {cell: [] for cell in cells}
@@ -111,7 +127,7 @@ def parse(arguments):
     parser.add_argument("--tolerance", type=float, default=0.06, help="what is near, as a share")
     parser.add_argument("--tokens", type=int, default=56, help="tokens of a run, 8 of them warm-up")
     parser.add_argument("--threads", type=int, default=1, help="that compute")
-    parser.add_argument("--reference-tokens", type=int, default=8, help="checked against the reference")
+    parser.add_argument("--reference-tokens", type=int, default=16, help="checked against the reference")
     parser.add_argument("--sizes", nargs=2, default=["1024x512", "1024x256"],
                         help="hidden x intermediate size of the two models")  # fmt: skip
     parser.add_argument("--max-disk-gib", type=float, default=8)
@@ -137,11 +153,13 @@ def main(arguments=None):
     if options.no_page:
         (options.work / "results.json").write_text(json.dumps(results, indent=1) + "\n")
         print(text)
-        return
-    if not options.page:
-        write_whole(RESULTS, json.dumps(results, indent=1) + "\n")
-    draw(results, FIGURE)
-    put_into_page(text, PAGE)
+    else:
+        if not options.page:
+            write_whole(RESULTS, json.dumps(results, indent=1) + "\n")
+        draw(results, FIGURE)
+        put_into_page(text, PAGE)
+    same = results["summary"]["all_outputs_match"] and results["summary"]["all_counts_match"]
+    return 0 if same else 1
 
 
 if __name__ == "__main__":

@@ -72,8 +72,7 @@ class MachineValidator {
     const ExpertStore store(file.path());
     const DenseWeights dense(*plan_->config().model, *plan_->costs(), dense_format(*plan_),
                              longest_context(*plan_));
-    file.drop_cached();
-    decode_all(store, dense);
+    decode_all(file, store, dense);
     tell("reference", 0);
     const auto plan = plan_run(config_);
     compare_outputs(reference_outputs(
@@ -119,7 +118,7 @@ class MachineValidator {
     const RealMemory memory = memory_needed(*plan_);
     report_.validation.dense_mib = to_mib(memory.dense);
     report_.validation.experts_mib = to_mib(memory.experts);
-    limit("memory", "--max-memory-gib", memory.total(), options_.max_memory_gib);
+    limit("memory", "--max-memory-gib", memory.total() + kStateMemory, options_.max_memory_gib);
     limit("disk", "--max-disk-gib", store_bytes(store_shape(*plan_, options_.seed)),
           options_.max_disk_gib);
   }
@@ -139,13 +138,14 @@ class MachineValidator {
       return;
     }
     const bool async = plan_->config().device->flash->submission == Submission::kAsync;
+    if (async && !uring_support().available) throw user_error("io_uring", uring_support().reason);
     report_.validation.reader =
         fmt::format("{} {}, {}", execution.lanes, async ? "commands in io_uring" : "blocking lanes",
                     options_.buffered ? "buffered" : "direct");
     if (options_.buffered) return;
     const ReadSupport direct = direct_support(path);
     if (direct.available) return;
-    throw user_error(path.parent_path().string(),
+    throw user_error(path.string(),
                      direct.reason + " (--buffered reads through the page cache instead)");
   }
 
@@ -161,10 +161,11 @@ class MachineValidator {
 
   // Each run has a cache of its own, empty as the configuration says; weights outside the experts
   // stay.
-  void decode_all(const ExpertStore& store, const DenseWeights& dense) {
+  void decode_all(const StoreFile& file, const ExpertStore& store, const DenseWeights& dense) {
     const CoreSplit cores(plan_->config().execution.threads);
     cores.compute_from_here();
     ThreadTeam team(plan_->config().execution.threads);
+    file.drop_cached();
     note_state(store, team);
     for (std::size_t i = 0; i < options_.repeats; ++i) {
       tell(fmt::format("real run {} of {}", i + 1, options_.repeats), 0);
@@ -180,6 +181,7 @@ class MachineValidator {
       decode.run(metrics);
       runs_.push_back(metrics.result());
       outputs_.push_back(decode.outputs());
+      file.drop_cached();  // page faults have left experts there
       note_state(store, team);
     }
   }
@@ -189,10 +191,11 @@ class MachineValidator {
     const RunConfig& config = plan_->config();
     if (options_.buffered || config.execution.read_path == ReadPath::kMmap) return;
     MachineValidation& validation = report_.validation;
-    validation.expected_state = expected_state(*config.device, team.size());
+    const std::uint64_t bytes = store_bytes(store.shape());
+    validation.expected_state = expected_state(*config.device, team.size(), bytes);
     const PageMemory memory(kStateMemory);
     const auto reader = make_lane_reader(store.path(), 1);
-    validation.states.push_back(measure_state(memory, team, *reader, store_bytes(store.shape())));
+    validation.states.push_back(measure_state(memory, team, *reader, bytes));
   }
 
   // `reference`: of the first tokens. The real runs must agree on all of them.

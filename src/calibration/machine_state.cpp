@@ -19,6 +19,11 @@ constexpr std::size_t kReadBytes = std::size_t{1} << 20;
 constexpr std::size_t kStreams = 60;
 constexpr std::size_t kReads = 150;
 
+// Less than a MiB where the file is smaller.
+std::size_t read_size(std::uint64_t file_bytes) {
+  return std::min<std::uint64_t>(kReadBytes, file_bytes / kStorePage * kStorePage);
+}
+
 // GB/s in the median of so many calls that move `bytes`.
 template <class Work>
 double median_gbps(std::size_t times, std::size_t bytes, Work&& work) {
@@ -37,10 +42,10 @@ double median_gbps(std::size_t times, std::size_t bytes, Work&& work) {
 
 }  // namespace
 
-MachineState expected_state(const Device& device, std::size_t threads) {
+MachineState expected_state(const Device& device, std::size_t threads, std::uint64_t file_bytes) {
   const double cores = static_cast<double>(threads) * device.dram.cpu_core_gbps;
   return {std::min(device.dram.cpu_gbps, cores),
-          simulate_throughput(*device.flash, kReadBytes, 1) * 1e-9};
+          simulate_throughput(*device.flash, read_size(file_bytes), 1) * 1e-9};
 }
 
 MachineState measure_state(const PageMemory& memory, ThreadTeam& team, StoreReader& reader,
@@ -52,8 +57,7 @@ MachineState measure_state(const PageMemory& memory, ThreadTeam& team, StoreRead
     read_memory(memory.bytes().subspan(i % parts * kStreamBytes, kStreamBytes), team);
   });
   Rng rng = Rng::for_component(1, "state of the machine");
-  const std::size_t size =
-      std::min<std::uint64_t>(kReadBytes, file_bytes / kStorePage * kStorePage);
+  const std::size_t size = read_size(file_bytes);
   const std::uint64_t places = (file_bytes - size) / kStorePage + 1;
   state.read_gbps = median_gbps(kReads, size, [&](std::size_t i) {
     reader.submit({rng.below(places) * kStorePage, size, memory.data() + i % 64 * kReadBytes, 0});

@@ -11,8 +11,8 @@
 
 namespace moesim {
 
-// What a device file says of the same. Flash by the model that runs use.
-MachineState expected_state(const Device& device, std::size_t threads);
+// What a device file says of the same. Flash by the model that runs use. `file_bytes`: see below.
+MachineState expected_state(const Device& device, std::size_t threads, std::uint64_t file_bytes);
 
 // Medians of about a tenth of a second. `memory`: at least kStateMemory; its content is read and a
 // part of it written over. `file_bytes`: what may be read of the reader's file.

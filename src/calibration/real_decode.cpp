@@ -127,6 +127,9 @@ void RealDecode::report(TimePoint start) {
   const std::chrono::nanoseconds lanes = parts_.experts->lane_time();
   record_.flash.lane = std::chrono::duration_cast<Duration>(lanes - lane_counted_);
   lane_counted_ = lanes;
+  if (record_.flash.bytes != record_.cache.demand_bytes) {
+    throw InvariantError("a pass read other bytes than its misses have");
+  }
   observer_->on_pass(record_);
 }
 

@@ -69,10 +69,11 @@ class RealExperts {
 
   const ExpertStore& store_;
   RealExpertOptions options_;
-  std::unique_ptr<StoreReader> reader_;
   std::unique_ptr<MappedStore> mapped_;  // with ReadPath::kMmap
   std::optional<ExpertArena> arena_;     // else
   std::vector<std::uint8_t> is_mapped_;  // [keys], with ReadPath::kMmap
+  // Ends first: until then reads that are under way write to the arena.
+  std::unique_ptr<StoreReader> reader_;
   RealReadCounts counts_;
   std::chrono::nanoseconds fault_time_{0};
 };

@@ -58,6 +58,9 @@ void require_execution(const RunConfig& config) {
     throw cannot(config, "/execution/agents", "the cpu for all work");
   }
   if (execution.bounce.value_or(false)) throw cannot(config, "/execution/bounce", "false");
+  if (execution.clock != 1) {
+    throw cannot(config, "/execution/clock_ghz", "the device's own clock");
+  }
   if (execution.thermal != ThermalStart::kOff) throw cannot(config, "/execution/thermal", "off");
   if (execution.service_noise) throw cannot(config, "/execution/service_noise", "false");
   if (execution.threads > ThreadTeam::kMaxThreads) {

@@ -15,7 +15,7 @@ TEST_SUITE("calibration/machine_state") {
 
   TEST_CASE("what a device file says: cores up to their limit, flash by its model") {
     const auto plan = test::Scenario(4).plan();  // 20 GB/s; 1 GB/s, 10 and 100 us a read
-    const MachineState state = expected_state(*plan->config().device, 2);
+    const MachineState state = expected_state(*plan->config().device, 2, std::uint64_t{1} << 30);
     CHECK(state.stream_gbps == 20);
     CHECK(state.read_gbps == doctest::Approx(1.048576 / (1.048576 + 0.110)).epsilon(0.001));
   }
