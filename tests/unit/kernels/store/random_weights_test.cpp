@@ -38,7 +38,7 @@ TEST_SUITE("kernels/store/random_weights") {
     CHECK(squares / count == doctest::Approx(wanted).epsilon(0.06));
   }
 
-  TEST_CASE("weights are finite and of variance 1 / columns; what no weight uses is 0") {
+  TEST_CASE("weights are finite and of variance 1 / columns, and what no weight uses is 0") {
     for (const WeightFormat format : kWeightFormats) {
       CAPTURE(weight_format_name(format));
       const SmallStore file(small_shape(format));
