@@ -1,5 +1,6 @@
 #include "api/validate_machine.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -36,11 +37,14 @@ class StoreFile {
         stays_(options.store.has_value()) {
     std::error_code error;
     if (!stays_ || !fs::exists(path_, error)) write_expert_store(path_, shape, progress);
-    if (ExpertStore(path_).shape() == shape) return;
-    throw user_error(path_.string(),
-                     "expected the experts of this configuration and seed, got those of another");
+    if (ExpertStore(path_).shape() != shape) {
+      throw user_error(path_.string(),
+                       "expected the experts of this configuration and seed, got those of another");
+    }
+    if (!stays_) lose_name();
   }
   ~StoreFile() {
+    if (file_ >= 0) close(file_);
     std::error_code ignored;
     if (!stays_) fs::remove(path_, ignored);
   }
@@ -52,8 +56,23 @@ class StoreFile {
   void drop_cached() const { MappedStore(path_).drop(0, fs::file_size(path_)); }
 
  private:
+  // From here on nothing is left of it, however this process ends.
+  void lose_name() {
+    file_ = open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+    if (file_ < 0) return;  // The destructor removes it.
+    std::error_code error;
+    const fs::path named = path_;
+    path_ = fmt::format("/proc/self/fd/{}", file_);
+    if (!fs::is_regular_file(path_, error)) {
+      path_ = named;  // No /proc.
+      return;
+    }
+    fs::remove(named, error);
+  }
+
   fs::path path_;
   bool stays_;
+  int file_ = -1;  // open while the file has no name
 };
 
 class MachineValidator {

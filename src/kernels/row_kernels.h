@@ -1,6 +1,6 @@
 // What is written with vector instructions: the work of one thread on a range of rows or elements.
 // Each function runs the code for the vector instructions that kernels/simd_target.h has selected.
-// Nothing here allocates. Programs call kernels/gemv.h and kernels/expert_ffn.h.
+// Nothing here allocates. Programs call kernels/gemv.h.
 #pragma once
 
 #include <cstddef>

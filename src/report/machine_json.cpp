@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include "core/version.h"
 #include "report/machine_report.h"
 
 namespace moesim {
@@ -9,8 +8,8 @@ namespace {
 Json or_null(const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); }
 
 // The keys that a result has too.
-Json side_json(const MachineReport& report, const RunResult& result) {
-  const Json all = result_json({report.facts, report.inputs, result});
+// `all`: the whole result.
+Json side_json(const Json& all, const RunResult& result) {
   Json side;
   for (const char* key : {"throughput", "time_ms_per_token", "cache", "flash"}) {
     side[key] = all.at(key);
@@ -94,15 +93,12 @@ Json machine_json(const MachineReport& report) {
   const MachineValidation& validation = report.validation;
   Json json;
   json["schema"] = "moesim.validation/1";
-  json["program"] = {{"version", program_version()}, {"commit", program_commit()}};
-  json["config"] = report.facts.config;
-  json["inputs"] = Json::array();
-  for (const RunReport::Input& input : report.inputs) {
-    json["inputs"].push_back({{"path", input.path}, {"sha256", input.sha256}});
-  }
+  const Json simulated = result_json({report.facts, report.inputs, validation.simulated});
+  for (const char* key : {"program", "config", "inputs"}) json[key] = simulated.at(key);
   json["tokens_measured"] = validation.real.measured_tokens;
-  json["real"] = side_json(report, validation.real);
-  json["simulated"] = side_json(report, validation.simulated);
+  json["real"] =
+      side_json(result_json({report.facts, report.inputs, validation.real}), validation.real);
+  json["simulated"] = side_json(simulated, validation.simulated);
   json["error"] = error_json(validation.error);
   json["noise"] = noise_json(validation);
   json["machine_state"] = state_json(validation);
