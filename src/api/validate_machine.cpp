@@ -168,11 +168,13 @@ class MachineValidator {
                      direct.reason + " (--buffered reads through the page cache instead)");
   }
 
-  std::unique_ptr<StoreReader> make_reader(const fs::path& path) const {
+  // `cores`: where lanes have some of their own, the thread that computes does too.
+  std::unique_ptr<StoreReader> make_reader(const fs::path& path, const CoreSplit& cores) const {
     const ExecutionOptions& execution = plan_->config().execution;
     if (execution.read_path == ReadPath::kMmap) return nullptr;
     ReaderOptions reader;
     if (options_.buffered) reader.access = ReadAccess::kBuffered;
+    if (cores.is_split()) reader.spin = kReadSpin;
     const bool async = plan_->config().device->flash->submission == Submission::kAsync;
     return async ? make_uring_reader(path, execution.lanes, reader)
                  : make_lane_reader(path, execution.lanes, reader);
@@ -185,13 +187,13 @@ class MachineValidator {
     cores.compute_from_here();
     ThreadTeam team(plan_->config().execution.threads);
     file.drop_cached();
-    note_state(store, team);
+    note_state(store, team, cores);
     for (std::size_t i = 0; i < options_.repeats; ++i) {
       tell(fmt::format("real run {} of {}", i + 1, options_.repeats), 0);
       const auto plan = plan_run(config_);
       const ExecutionOptions& execution = plan->config().execution;
       cores.read_from_here();
-      auto reader = make_reader(store.path());
+      auto reader = make_reader(store.path(), cores);
       cores.compute_from_here();
       RealExperts experts(store, std::move(reader),
                           {execution.layout, execution.read_path, slots_needed(*plan)});
@@ -201,19 +203,23 @@ class MachineValidator {
       runs_.push_back(metrics.result());
       outputs_.push_back(decode.outputs());
       file.drop_cached();  // page faults have left experts there
-      note_state(store, team);
+      note_state(store, team, cores);
     }
   }
 
   // Where reads go past the page cache: else they say nothing of the device.
-  void note_state(const ExpertStore& store, ThreadTeam& team) {
+  void note_state(const ExpertStore& store, ThreadTeam& team, const CoreSplit& cores) {
     const RunConfig& config = plan_->config();
     if (options_.buffered || config.execution.read_path == ReadPath::kMmap) return;
     MachineValidation& validation = report_.validation;
     const std::uint64_t bytes = store_bytes(store.shape());
     validation.expected_state = expected_state(*config.device, team.size(), bytes);
     const PageMemory memory(kStateMemory);
-    const auto reader = make_lane_reader(store.path(), 1);
+    cores.read_from_here();
+    ReaderOptions alone;
+    if (cores.is_split()) alone.spin = kReadSpin;
+    const auto reader = make_lane_reader(store.path(), 1, alone);
+    cores.compute_from_here();
     validation.states.push_back(measure_state(memory, team, *reader, bytes));
   }
 

@@ -6,10 +6,14 @@
 // they are where that leaves no core for lanes, and on systems other than Linux.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <memory>
 
 namespace moesim {
+
+// What a thread with a core of its own looks for a read before it sleeps: longer than reads last.
+constexpr std::chrono::milliseconds kReadSpin{20};
 
 class CoreSplit {
  public:

@@ -4,7 +4,8 @@ namespace moesim {
 
 void FlashLoop::keep_busy(std::uint64_t read_bytes) {
   again_ = FlashRead{0, read_bytes, false};
-  for (std::size_t lane = 0; lane < flash_.lanes(); ++lane) flash_.enqueue(*again_);
+  // One read a lane waits, so that a lane that has ended one has the next at once.
+  for (std::size_t i = 0; i < 2 * flash_.lanes(); ++i) flash_.enqueue(*again_);
   start_reads();
 }
 
@@ -28,7 +29,7 @@ void FlashLoop::start_reads() {
 }
 
 void FlashLoop::serve(std::size_t lane) {
-  schedule(flash_.service_time(flash_.read_of(lane).bytes), Kind::kService, lane);
+  schedule(flash_.service_time_now(flash_.read_of(lane).bytes), Kind::kService, lane);
 }
 
 void FlashLoop::arrived() {

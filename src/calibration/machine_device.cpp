@@ -54,6 +54,7 @@ class Document {
   }
 
   void write_flash();
+  void write_command_curve(const Source& fit);
   void write_small_reads();
   void write_page_faults();
   void write_dram();
@@ -115,7 +116,11 @@ void Document::write_flash() {
                                flash_.fitted_cells, how_read(), to_mib(measured_.scratch_bytes)),
                    repetitions, flash_.rms};
   set("/flash/bw_gbps", spec.bw_gbps, fit, "GB/s");
-  set("/flash/dev_cmd_us", spec.dev_cmd_us, fit, "us");
+  if (spec.command_curve.empty()) {
+    set("/flash/dev_cmd_us", spec.dev_cmd_us, fit, "us");
+  } else {
+    write_command_curve(fit);
+  }
   set("/flash/host_delay_us", spec.host_delay_us, fit, "us");
   if (spec.copy_gbps > 0) set("/flash/copy_gbps", spec.copy_gbps, fit, "GB/s");
   const Source deepest{read_tag("measured"), "the deepest queue that was measured", repetitions};
@@ -129,6 +134,18 @@ void Document::write_flash() {
                                  "one lane, around the median of their repetition",
                                  measured_.read_deviations.size())};
   set("/flash/noise_sigma", spec.noise_sigma, noise, "(log-normal)");
+}
+
+void Document::write_command_curve(const Source& fit) {
+  Json curve = Json::array();
+  std::string shown;
+  for (const auto& [depth, us] : flash_.spec.command_curve) {
+    curve.push_back({depth, significant(us)});
+    shown += fmt::format("{}{:.4g}", shown.empty() ? "" : ", ", us);
+  }
+  result_.json["flash"]["dev_cmd_us_by_depth"] = curve;
+  explain("/flash/dev_cmd_us_by_depth", fit);
+  show("flash/dev_cmd_us_by_depth", shown + " us", fit.spread);
 }
 
 void Document::write_small_reads() {
@@ -201,7 +218,7 @@ void Document::write_cpu() {
   explain("/cpu/thread_scaling", {"measured", "geometric mean over the same shapes, f16, GB/s"});
   write_kernel_model();
   const Summary& operators = measured_.operators_s;
-  set("/cpu/layer_overhead_us", operators.median * kMicro,
+  set("/cpu/layer_overhead_us", operators.mean * kMicro,
       {"measured",
        fmt::format(
            "two norms, two additions, the choice of 8 of 64 experts with an LRU cache and the "

@@ -6,6 +6,9 @@
 #include <limits>
 #include <map>
 
+#include "calibration/depth_fit.h"
+#include "hardware/flash_device.h"
+
 namespace moesim {
 namespace {
 
@@ -45,10 +48,10 @@ FlashSpec spec_of(const FlashFit& fit, std::size_t most_lanes) {
   return spec;
 }
 
-// GB/s that the queue model's device serves of such reads, whatever the lanes.
+// GB/s that the queue model's device serves of such reads at most, whatever the lanes.
 double device_gbps(const FlashSpec& spec, std::uint64_t bytes) {
-  const auto size = static_cast<double>(bytes);
-  return size / (spec.dev_cmd_us * 1e-6 + size / (spec.bw_gbps * 1e9)) * 1e-9;
+  const FlashDevice device(spec, spec.qd_limit);
+  return static_cast<double>(bytes) / to_seconds(device.service_time(bytes)) * 1e-9;
 }
 
 double rounded(double gbps) { return std::round(gbps * 1e5) / 1e5; }
@@ -62,6 +65,18 @@ FlashFit fit_table(const FlashTable& table) {
   if (table.size() < 8 || plain.rms < kGoodEnough) return plain;
   FlashFit copying = fit_flash(table, with_copy, "measured reads");
   return copying.rms < kWorthIt * plain.rms ? copying : plain;
+}
+
+// Whether the times by depth are worth their values: better by a tenth over all cells, and not
+// worse over those that experts are read with.
+bool is_better(const FlashSpec& by_depth, const FlashSpec& plain, const FlashTable& all,
+               const FlashTable& large) {
+  constexpr double kWorthIt = 0.9;
+  constexpr double kGoodEnough = 0.01;
+  const double large_rms = evaluate_flash(large, plain).rms;
+  const double all_rms = evaluate_flash(all, plain).rms;
+  return all_rms > kGoodEnough && evaluate_flash(all, by_depth).rms < kWorthIt * all_rms &&
+         evaluate_flash(large, by_depth).rms <= large_rms;
 }
 
 }  // namespace
@@ -117,12 +132,17 @@ MachineFlash fit_machine_flash(const MachineMeasurements& measured) {
   if (fitted.size() < 4) fitted = flash.table;  // A scratch file too small for large reads.
   std::size_t most = 1;
   for (const ReadRow& read : measured.reads) most = std::max(most, read.cell.depth);
-  const FlashFit fit = fit_table(fitted);
-  flash.fitted_cells = fitted.size();
-  flash.rms = fit.rms;
-  flash.spec = spec_of(fit, most);
-  flash.spec.lanes = best_lanes(flash.table);
+  flash.spec = spec_of(fit_table(fitted), most);
   flash.spec.small_read_curve = small_read_curve(flash.table, flash.spec);
+  FlashSpec by_depth = fit_by_depth(flash.table, spec_of({}, most));
+  by_depth.small_read_curve = small_read_curve(flash.table, by_depth);
+  if (is_better(by_depth, flash.spec, flash.table, fitted)) {
+    flash.spec = by_depth;
+    fitted = flash.table;
+  }
+  flash.fitted_cells = fitted.size();
+  flash.rms = evaluate_flash(fitted, flash.spec).rms;
+  flash.spec.lanes = best_lanes(flash.table);
   flash.spec.noise_sigma = std::min(1.0, log_normal_sigma(measured.read_deviations));
   flash.rms_all = evaluate_flash(flash.table, flash.spec).rms;
   if (!measured.fault_s.empty()) {

@@ -7,7 +7,7 @@
 namespace moesim {
 namespace {
 
-double gbps(const ProductRow& row) { return row.bytes() / row.seconds.median * 1e-9; }
+double gbps(const ProductRow& row) { return row.bytes() / row.seconds.mean * 1e-9; }
 
 // Geometric means over expert-like shapes by threads; all formats or one.
 std::map<std::size_t, double> log_rates(const std::vector<ProductRow>& products,
@@ -83,7 +83,7 @@ MachineKernels fit_machine_kernels(const MachineMeasurements& measured) {
   samples.reserve(measured.products.size());
   for (const ProductRow& row : measured.products) {
     samples.push_back({device_format(row.format), row.shape.rows, row.shape.columns, row.threads,
-                       row.seconds.median});
+                       row.seconds.mean});
   }
   kernels.fit = fit_kernel_model(samples);
   std::vector<double> errors;

@@ -25,7 +25,7 @@ struct FormatRate {
 struct ExpertCheck {
   ExpertRow measured;
   double model_s = 0;
-  [[nodiscard]] double error() const { return model_s / measured.seconds.median - 1; }
+  [[nodiscard]] double error() const { return model_s / measured.seconds.mean - 1; }
 };
 
 struct MachineKernels {

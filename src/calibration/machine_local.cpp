@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::uint64_t kLeastWeights = std::uint64_t{256} << 20;
 constexpr std::uint64_t kMostWeights = std::uint64_t{1} << 30;
-constexpr std::uint64_t kCachesOver = 4;  // weights over the last-level cache
+constexpr std::uint64_t kCachesOver = 32;  // weights over the last-level cache
 constexpr std::size_t kCacheLine = 64;
 // Of a streaming read: short enough to fall between two programs that take turns on a core.
 constexpr std::size_t kStreamBytes = std::size_t{32} << 20;
@@ -44,8 +44,9 @@ std::size_t times_for(std::size_t bytes) {
 }
 
 std::uint64_t weight_bytes(const LocalMachineOptions& options, const MachineFacts& facts) {
+  const std::uint64_t most = std::clamp(options.memory_bytes / 2, kLeastWeights, kMostWeights);
   const std::uint64_t wanted =
-      std::clamp(kCachesOver * last_level_cache_bytes(), kLeastWeights, kMostWeights);
+      std::clamp(kCachesOver * last_level_cache_bytes(), kLeastWeights, most);
   const std::uint64_t needed = wanted + kReadTargetBytes;
   const double available = facts.available_mib * static_cast<double>(kMiB);
   if (needed > options.memory_bytes) {

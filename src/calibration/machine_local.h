@@ -14,6 +14,7 @@
 #include <memory>
 #include <vector>
 
+#include "calibration/core_split.h"
 #include "calibration/layer_decision.h"
 #include "calibration/machine_probe.h"
 #include "calibration/machine_scratch.h"
@@ -62,7 +63,7 @@ class LocalMachine : public MachineProbe {
   ThreadTeam& team(std::size_t threads);
   void wake(ThreadTeam& workers);
   const std::byte* next_weights(std::size_t bytes);
-  std::unique_ptr<StoreReader> reader(const ReadCell& cell) const;
+  std::unique_ptr<StoreReader> reader(const ReadCell& cell, const CoreSplit& cores) const;
   std::uint64_t next_offset(const ReadCell& cell);
   std::size_t blocks_of(std::uint64_t read_bytes) const;
 

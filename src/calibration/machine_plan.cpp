@@ -39,7 +39,8 @@ CalibrationPlan calibration_plan(bool quick, double budget_s) {
                    {768, 2048},  {2048, 768},  {1408, 2048}, {2048, 2048},
                    {4096, 2048}, {2048, 8192}, {4096, 4096}, {16384, 1024}};
     plan.experts = {{2048, 768}, {2048, 1408}};
-    plan.read_sizes = {4 * kKiB, 16 * kKiB, 64 * kKiB, 256 * kKiB, 1024 * kKiB, 4096 * kKiB};
+    plan.read_sizes = {4 * kKiB,   16 * kKiB,   64 * kKiB,  256 * kKiB,
+                       512 * kKiB, 1024 * kKiB, 4096 * kKiB};
     plan.depths = {1, 4, 32};
     plan.sequential_depths = {1, 4};
     plan.least_rounds = 3;
@@ -51,8 +52,8 @@ CalibrationPlan calibration_plan(bool quick, double budget_s) {
                  {2048, 4096}, {8192, 2048}, {2048, 8192},  {4096, 4096}, {4096, 1536},
                  {1536, 4096}, {16384, 512}, {16384, 1024}, {16384, 2048}};
   plan.experts = {{2048, 768}, {2048, 1408}, {2048, 2048}, {4096, 1536}};
-  plan.read_sizes = {4 * kKiB,   8 * kKiB,    16 * kKiB,   32 * kKiB,   64 * kKiB,  128 * kKiB,
-                     256 * kKiB, 1024 * kKiB, 2048 * kKiB, 4096 * kKiB, 8192 * kKiB};
+  plan.read_sizes = {4 * kKiB,   8 * kKiB,   16 * kKiB,   32 * kKiB,   64 * kKiB,   128 * kKiB,
+                     256 * kKiB, 512 * kKiB, 1024 * kKiB, 2048 * kKiB, 4096 * kKiB, 8192 * kKiB};
   plan.depths = {1, 2, 4, 8, 32};
   plan.sequential_depths = plan.lanes;
   return plan;

@@ -66,11 +66,17 @@ std::uint64_t LocalMachine::write_scratch(double budget_s, const std::function<v
   return file_.size();
 }
 
-std::unique_ptr<StoreReader> LocalMachine::reader(const ReadCell& cell) const {
+std::unique_ptr<StoreReader> LocalMachine::reader(const ReadCell& cell,
+                                                  const CoreSplit& cores) const {
   ReaderOptions options;
   options.access = options_.direct ? ReadAccess::kDirect : ReadAccess::kBuffered;
-  return cell.method == ReadMethod::kUring ? make_uring_reader(file_.path(), cell.depth, options)
-                                           : make_lane_reader(file_.path(), cell.depth, options);
+  if (cores.is_split()) options.spin = kReadSpin;
+  cores.read_from_here();
+  auto made = cell.method == ReadMethod::kUring
+                  ? make_uring_reader(file_.path(), cell.depth, options)
+                  : make_lane_reader(file_.path(), cell.depth, options);
+  cores.compute_from_here();
+  return made;
 }
 
 std::size_t LocalMachine::blocks_of(std::uint64_t read_bytes) const {
@@ -98,7 +104,8 @@ ReadSample LocalMachine::read(const ReadCell& cell, double slice_s) {
   const std::size_t most =
       options_.direct ? std::numeric_limits<std::size_t>::max() : blocks_of(cell.read_bytes);
   const std::size_t slots = static_cast<std::size_t>(kReadTargetBytes / cell.read_bytes);
-  const auto reading = reader(cell);
+  const CoreSplit cores(1);  // as where one thread decodes
+  const auto reading = reader(cell, cores);
   std::size_t submitted = 0;
   const auto submit = [&] {
     if (submitted >= most) return;

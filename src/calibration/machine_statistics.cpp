@@ -33,6 +33,8 @@ Summary summarise(const std::vector<double>& samples) {
   Summary summary;
   summary.median = quantile(samples, 0.5);
   summary.repetitions = samples.size();
+  for (const double sample : samples) summary.mean += std::min(sample, 2 * summary.median);
+  summary.mean /= static_cast<double>(samples.size());
   if (summary.median != 0) {
     summary.spread = (quantile(samples, 0.75) - quantile(samples, 0.25)) / std::abs(summary.median);
   }

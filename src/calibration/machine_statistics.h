@@ -12,6 +12,9 @@ struct Summary {
   double median = 0;
   double spread = 0;  // interquartile range / median; 0 where the median is 0
   std::size_t repetitions = 0;
+  // Of the samples, one beyond twice the median counted as that: what many repetitions take
+  // together, the usual interruptions included, and not what another program took.
+  double mean = 0;
 };
 
 // The value below which the share `q` of the samples lies, straight between neighbours.

@@ -12,6 +12,13 @@ Json row_of(const char* name, const Summary& summary, double unit) {
           {"repetitions", summary.repetitions}};
 }
 
+// With the mean, which the kernel rates are made of.
+Json timed_row(const Summary& summary) {
+  Json json = row_of("us", summary, 1e6);
+  json["mean_us"] = significant(summary.mean * 1e6);
+  return json;
+}
+
 Json thread_rows(const std::vector<ThreadRow>& rows, const char* name, double unit) {
   Json list = Json::array();
   for (const ThreadRow& row : rows) {
@@ -29,7 +36,7 @@ Json product_rows(const std::vector<ProductRow>& rows) {
                  {"rows", row.shape.rows},
                  {"columns", row.shape.columns},
                  {"threads", row.threads}};
-    json.update(row_of("us", row.seconds, 1e6));
+    json.update(timed_row(row.seconds));
     list.push_back(json);
   }
   return list;
@@ -43,7 +50,7 @@ Json expert_rows(const std::vector<ExpertCheck>& rows) {
                  {"hidden", row.shape.hidden},
                  {"intermediate", row.shape.intermediate},
                  {"threads", row.threads}};
-    json.update(row_of("us", row.seconds, 1e6));
+    json.update(timed_row(row.seconds));
     json["model_us"] = significant(check.model_s * 1e6);
     list.push_back(json);
   }

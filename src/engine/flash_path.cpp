@@ -114,7 +114,7 @@ void FlashPath::begin_service(std::size_t lane) {
   ReadRecord& record = reads_[lane_reads_[lane]];
   record.span.service_start = queue_.now();
   record.previous_on_device = last_on_device_;
-  Duration service = device_.service_time(record.span.bytes);
+  Duration service = device_.service_time_now(record.span.bytes);
   if (options_.noise_sigma > 0) {
     const double sigma = options_.noise_sigma;
     const double factor = std::exp(sigma * noise_.normal() - sigma * sigma / 2);  // mean 1

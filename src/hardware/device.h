@@ -22,8 +22,11 @@ namespace moesim {
 enum class Submission : std::uint8_t { kThreads, kAsync };
 
 struct FlashSpec {
-  double bw_gbps = 0;         // the device's own rate, shared by all reads
-  double dev_cmd_us = 0;      // device time per read beside its bytes
+  double bw_gbps = 0;     // the device's own rate, shared by all reads
+  double dev_cmd_us = 0;  // device time per read beside its bytes
+  // {reads in flight, us}, rising: dev_cmd_us of a read by how many are in flight when its service
+  // begins, straight between the points; empty: dev_cmd_us whatever the number.
+  std::vector<std::pair<double, double>> command_curve;
   double host_delay_us = 0;   // per read, on the host, parallel across lanes
   double copy_gbps = 0;       // host time per byte before the device: pinning, mapping; 0 = none
   std::size_t qd_limit = 32;  // reads outstanding at once

@@ -67,9 +67,19 @@ void read_submission(Section& section, double clock_ghz, FlashSpec& flash) {
   }
 }
 
+void read_command_curve(Section& section, FlashSpec& flash) {
+  const char* const key = "dev_cmd_us_by_depth";
+  flash.command_curve = read_points(section, key, kMicroseconds,
+                                    "[[reads in flight, us], ...] with rising numbers of reads");
+  if (!flash.command_curve.empty() && section.has("dev_cmd_us")) {
+    throw section.error("dev_cmd_us", "expected none beside " + std::string(key) + ", got both");
+  }
+}
+
 FlashSpec read_flash(Section section, double clock_ghz) {
   FlashSpec flash;
   flash.bw_gbps = section.number("bw_gbps", kRate);
+  read_command_curve(section, flash);
   flash.dev_cmd_us = section.number_or("dev_cmd_us", flash.dev_cmd_us, kMicroseconds);
   flash.host_delay_us = section.number("host_delay_us", kMicroseconds);
   flash.copy_gbps = section.number_or("copy_gbps", flash.copy_gbps, {0.0, kRate.high});

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/errors.h"
+#include "hardware/interpolate.h"
 
 namespace moesim {
 namespace {
@@ -63,6 +64,14 @@ FlashDevice::FlashDevice(const FlashSpec& spec, std::size_t lanes, std::uint64_t
   if (submits_in_turn_ && !(spec.issue_clock_ghz > 0)) {
     throw InvariantError("FlashDevice: the core that submits needs a clock");
   }
+  if (!spec.command_curve.empty()) {
+    command_times_.reserve(lane_reads_.size());
+    for (std::size_t reads = 1; reads <= lane_reads_.size(); ++reads) {
+      command_times_.push_back(
+          from_us(interpolate(spec.command_curve, static_cast<double>(reads))));
+    }
+    command_time_ = *std::min_element(command_times_.begin(), command_times_.end());
+  }
   set_clock(1);
   set_derate(1);
 }
@@ -83,8 +92,14 @@ std::uint64_t FlashDevice::commands(std::uint64_t bytes) const {
   return max_cmd_ == 0 || bytes <= max_cmd_ ? 1 : (bytes + max_cmd_ - 1) / max_cmd_;
 }
 
-Duration FlashDevice::service_time(std::uint64_t bytes) const {
-  const Duration time = queue_time(bytes);
+Duration FlashDevice::command_time_now() const {
+  if (command_times_.empty()) return command_time_;
+  const std::size_t wanted = busy_lanes_ + demand_.size() + speculative_.size();
+  return command_times_[std::clamp<std::size_t>(wanted, 1, command_times_.size()) - 1];
+}
+
+Duration FlashDevice::service_time(std::uint64_t bytes, Duration command_time) const {
+  const Duration time = command_time + transfer_time(bytes, device_rate_);
   return bytes < small_reads_.end() ? small_reads_.service_time(bytes, time) : time;
 }
 
@@ -109,7 +124,8 @@ void FlashDevice::set_clock(double relative) {
 void FlashDevice::set_derate(double derate) {
   if (!(derate > 0)) throw InvariantError("FlashDevice::set_derate: a share above 0");
   device_rate_ = to_rate(std::max(spec_.bw_gbps * derate, 1e-9));
-  small_reads_.meet(queue_time(small_reads_.curve_end()), derate);
+  const Duration queue_time = command_time_ + transfer_time(small_reads_.curve_end(), device_rate_);
+  small_reads_.meet(queue_time, derate);
 }
 
 void FlashDevice::enqueue(const FlashRead& read) {

@@ -3,12 +3,15 @@
 //
 // A read takes an idle lane, spends the host delay there (parallel across lanes), then waits for
 // the device, which serves one read at a time without preemption: a fixed time per read plus its
-// bytes at the device rate. Where reads are bounced the lane then copies the bytes to where they
-// belong, and only then the read has arrived and the lane is idle again. Demand reads go before
-// speculative ones when a lane becomes idle; a read that holds a lane is not recalled. Where
-// submission is asynchronous, one core queues the commands of all reads one after the other: lanes
-// are then places in the queue. Small reads: small_reads.h. Left out: page cache, write traffic.
-// Source of the form: hardware reference, sections 1.2 and 7.1.
+// bytes at the device rate. The fixed time may depend on how many reads are in flight when the
+// service begins, so that what a device does side by side for several reads is in it (a
+// flow-equivalent server: Chandy, Herzog, Woo, 1975, "Parametric analysis of queuing networks").
+// Where reads are bounced the lane then copies the bytes to where they belong, and only then the
+// read has arrived and the lane is idle again. Demand reads go before speculative ones when a lane
+// becomes idle; a read that holds a lane is not recalled. Where submission is asynchronous, one
+// core queues the commands of all reads one after the other: lanes are then places in the queue.
+// Small reads: small_reads.h. Left out: page cache, write traffic. Source of the form: hardware
+// reference, sections 1.2 and 7.1.
 //
 // The class knows no clock: whoever drives it schedules the delays that it names. Memory is taken
 // by the constructor and by reserve(); a queue beyond that doubles.
@@ -49,12 +52,19 @@ class FlashDevice {
   [[nodiscard]] std::uint64_t commands(std::uint64_t bytes) const;
   // One core submits, so that at most one lane is in its host delay.
   [[nodiscard]] bool submits_in_turn() const { return submits_in_turn_; }
-  // Device time beside the bytes.
+  // Device time beside the bytes: the least, and of a read whose service begins now.
   [[nodiscard]] Duration command_time() const { return command_time_; }
+  [[nodiscard]] Duration command_time_now() const;
   // The rate of the bytes when nothing else limits it.
   [[nodiscard]] BytesPerSecond device_rate() const { return device_rate_; }
   // command_time() + bytes at device_rate(), and more for small reads.
-  [[nodiscard]] Duration service_time(std::uint64_t bytes) const;
+  [[nodiscard]] Duration service_time(std::uint64_t bytes) const {
+    return service_time(bytes, command_time_);
+  }
+  // The same with command_time_now(), for a read whose service begins now.
+  [[nodiscard]] Duration service_time_now(std::uint64_t bytes) const {
+    return service_time(bytes, command_time_now());
+  }
   [[nodiscard]] bool bounces() const { return to_integer(bounce_rate_) > 0; }
   // Time that the lane copies after the service; 0 where reads are not bounced.
   [[nodiscard]] Duration copy_time(std::uint64_t bytes) const;
@@ -102,9 +112,7 @@ class FlashDevice {
 
  private:
   void release(std::size_t lane);
-  [[nodiscard]] Duration queue_time(std::uint64_t bytes) const {
-    return command_time_ + transfer_time(bytes, device_rate_);
-  }
+  [[nodiscard]] Duration service_time(std::uint64_t bytes, Duration command_time) const;
 
   // Where the read of a lane is.
   enum class Stage : std::uint8_t { kIdle, kHost, kDevice, kCopy };
@@ -131,8 +139,9 @@ class FlashDevice {
 
   FlashSpec spec_;
   Duration host_delay_;
-  BytesPerSecond copy_rate_;  // 0 = none
-  Duration command_time_;
+  BytesPerSecond copy_rate_;             // 0 = none
+  Duration command_time_;                // the least of the next
+  std::vector<Duration> command_times_;  // [lanes] of 1, 2, ... reads in flight; empty: all alike
   BytesPerSecond device_rate_;
   BytesPerSecond bounce_rate_;  // 0 = not bounced
   SmallReads small_reads_;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "hardware/interpolate.h"
+
 namespace moesim {
 namespace {
 
@@ -11,18 +13,6 @@ constexpr double kPicoseconds = 1e12;
 // Between these sizes the loss of several issuing cores fades out (hardware reference, 7.2).
 constexpr double kIssuersWhole = 4096;
 constexpr double kIssuersNone = 131072;
-
-// The value at `x`, straight between points of rising x and constant outside of them.
-template <class Points, class X, class Y>
-double interpolate(const Points& points, double at, const X& x, const Y& y) {
-  if (at <= x(points.front())) return y(points.front());
-  if (at >= x(points.back())) return y(points.back());
-  const auto above =
-      std::find_if(points.begin(), points.end(), [&](const auto& point) { return x(point) >= at; });
-  const auto below = above - 1;
-  const double share = (at - x(*below)) / (x(*above) - x(*below));
-  return y(*below) + share * (y(*above) - y(*below));
-}
 
 // The factor of the range, by its logarithm in size between the ranges of the device file.
 double range_factor(const FlashSpec& spec, std::uint64_t range_bytes) {

@@ -5,6 +5,7 @@
 #endif
 
 #include "core/errors.h"
+#include "kernels/pause.h"
 
 namespace moesim {
 namespace {
@@ -20,14 +21,6 @@ constexpr std::uint32_t kClosed = 0x100;
 constexpr int kNumberShift = 9;
 
 constexpr std::uint32_t number_of(std::uint32_t gate) { return gate >> kNumberShift; }
-
-void pause() {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
 
 constexpr int kUnknownCore = -1;
 
@@ -150,7 +143,7 @@ std::uint32_t ThreadTeam::wait_until(const std::atomic<std::uint32_t>& value,
     do {
       for (int i = 0; i < kPausesPerLook; ++i) {
         if (look()) return now;
-        pause();
+        pause_thread();
       }
     } while (std::chrono::steady_clock::now() < end);
   }

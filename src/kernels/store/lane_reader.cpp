@@ -1,6 +1,7 @@
 // Lanes: threads that take a read each and block in pread until it is there.
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <condition_variable>
 #include <mutex>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "core/errors.h"
+#include "kernels/pause.h"
 #include "kernels/store/fifo.h"
 #include "kernels/store/read_progress.h"
 #include "kernels/store/store_file.h"
@@ -37,12 +39,14 @@ class LaneReader final : public StoreReader {
 
   void submit(const StoreRead& read) override {
     require_read(read, options_.access);
+    bool wakes = false;
     {
       const std::lock_guard lock(mutex_);
       waiting_.push(read);
+      wakes = calls_a_lane();
     }
     ++outstanding_;
-    has_read_.notify_one();
+    if (wakes) has_read_.notify_one();
   }
 
   std::optional<std::uint32_t> poll() override {
@@ -53,6 +57,7 @@ class LaneReader final : public StoreReader {
 
   std::uint32_t wait() override {
     if (outstanding_ == 0) throw InvariantError("nothing was submitted that could be waited for");
+    look();
     std::unique_lock lock(mutex_);
     has_ended_.wait(lock, [this] { return !ended_.empty(); });
     return report(lock);
@@ -64,26 +69,53 @@ class LaneReader final : public StoreReader {
  private:
   std::uint32_t report(std::unique_lock<std::mutex>& lock) {
     const EndedRead ended = ended_.pop();
+    unreported_.fetch_sub(1, std::memory_order_relaxed);
     lock.unlock();
     --outstanding_;
     lane_time_ += ended.held;
     return ended.report();
   }
 
+  // Whether a sleeping lane is to be woken for a read that waits. One at a time: it wakes the next,
+  // so that who submits several reads pays for one. REQUIRES: the lock.
+  bool calls_a_lane() {
+    if (is_called_ || sleeping_ == 0 || waiting_.empty()) return false;
+    is_called_ = true;
+    return true;
+  }
+
   // A lane. It is told about the next read and tells about the last one in one critical section.
   void serve() {
     std::unique_lock lock(mutex_);
     for (;;) {
-      has_read_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
+      while (!stopping_ && waiting_.empty()) {
+        ++sleeping_;
+        has_read_.wait(lock);
+        --sleeping_;
+        is_called_ = false;
+      }
       if (stopping_) return;
       const StoreRead read = waiting_.pop();
+      const bool wakes = calls_a_lane();
       lock.unlock();
+      if (wakes) has_read_.notify_one();
       const auto start = std::chrono::steady_clock::now();
       EndedRead ended = perform(read);
       ended.held = std::chrono::steady_clock::now() - start;
       lock.lock();
       ended_.push(std::move(ended));
+      unreported_.fetch_add(1, std::memory_order_release);
       has_ended_.notify_one();
+    }
+  }
+
+  // Until a read has ended or the time is over.
+  void look() const {
+    if (options_.spin.count() == 0) return;
+    const auto end = std::chrono::steady_clock::now() + options_.spin;
+    while (unreported_.load(std::memory_order_acquire) == 0) {
+      if (std::chrono::steady_clock::now() >= end) return;
+      pause_thread();
     }
   }
 
@@ -119,7 +151,10 @@ class LaneReader final : public StoreReader {
   std::condition_variable has_ended_;
   Fifo<StoreRead> waiting_;
   Fifo<EndedRead> ended_;
+  std::size_t sleeping_ = 0;  // lanes
+  bool is_called_ = false;    // a lane has been woken and has not come yet
   bool stopping_ = false;
+  std::atomic<std::size_t> unreported_{0};  // in ended_, for who does not hold the lock
 
   std::vector<std::thread> lanes_;
 };

@@ -60,7 +60,10 @@ using ReadFault = std::function<long(std::uint64_t offset, std::size_t bytes, lo
 struct ReaderOptions {
   ReadAccess access = ReadAccess::kDirect;
   unsigned attempts = 3;  // in all, of a read that fails
-  ReadFault fault{};      // empty: none
+  // For so long wait() looks before it sleeps: for a thread with a core of its own, which is then
+  // not woken up read by read. Lanes only.
+  std::chrono::microseconds spin{0};
+  ReadFault fault{};  // empty: none
 };
 
 // Whether this program and this system can read by io_uring; if not, why.

@@ -83,6 +83,21 @@ TEST_SUITE("calibration/machine_flash") {
     return measured;
   }
 
+  TEST_CASE("times by depth are taken where they fit better, and only there") {
+    FlashSpec spec = queue();
+    spec.qd_limit = 64;
+    CHECK(fit_machine_flash(measured_by(spec)).spec.command_curve.empty());
+    spec.host_delay_us = spec.dev_cmd_us = 0;
+    spec.command_curve = {{1, 60}, {2, 40}, {8, 15}};
+    const MachineFlash flash = fit_machine_flash(measured_by(spec));
+    REQUIRE(flash.spec.command_curve.size() == 3);
+    CHECK(flash.spec.command_curve[1].second == doctest::Approx(40).epsilon(0.05));
+    CHECK(flash.spec.host_delay_us == 0);
+    CHECK(flash.spec.dev_cmd_us == 0);
+    CHECK(flash.fitted_cells == 12);
+    CHECK(flash.rms < 0.01);
+  }
+
   TEST_CASE("a fit finds the values that the reads were made with") {
     FlashSpec spec = queue();
     spec.qd_limit = 64;

@@ -23,6 +23,8 @@ TEST_SUITE("calibration/machine_statistics") {
     CHECK(disturbed.median == usual.median);
     CHECK(disturbed.spread == usual.spread);
     CHECK(usual.repetitions == 5);
+    CHECK(usual.mean == 10);
+    CHECK(disturbed.mean == doctest::Approx((9 + 10 + 10 + 10 + 20) / 5.0));
     CHECK(summarise({1, 2, 3}).spread == doctest::Approx(0.5));
     CHECK(summarise({0, 0}).spread == 0);
   }

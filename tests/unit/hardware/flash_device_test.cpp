@@ -48,6 +48,33 @@ TEST_SUITE("hardware/flash_device") {
     CHECK(FlashDevice(direct, 1).host_delay(1'000'000) == from_us(100));
   }
 
+  TEST_CASE("the time of a read falls with the reads in flight where the spec says how") {
+    FlashSpec falling = spec();
+    falling.dev_cmd_us = 0;
+    falling.command_curve = {{1, 50}, {2, 30}, {4, 10}};
+    FlashDevice flash(falling, 4);
+    const Duration bytes = from_us(500);  // 1 MB at 2 GB/s
+    CHECK(flash.command_time() == from_us(10));
+    CHECK(flash.service_time(1'000'000) == bytes + from_us(10));
+    CHECK(flash.command_time_now() == from_us(50));  // of a read that would be alone
+    const std::vector<double> expected = {50, 30, 20, 10, 10};
+    for (std::uint32_t i = 0; i < expected.size(); ++i) {
+      flash.enqueue({i, 1'000'000});
+      CHECK(flash.service_time_now(1'000'000) == bytes + from_us(expected[i]));
+      flash.start_next();  // the fifth finds no lane and waits
+    }
+    for (std::size_t lane = 0; lane < 4; ++lane) flash.host_done(lane);
+    for (const double after : {10.0, 20.0, 30.0}) {
+      flash.service_done();
+      CHECK(flash.command_time_now() == from_us(after));
+    }
+    // One lane never has more than one read in flight, however many wait.
+    FlashDevice single(falling, 1);
+    for (std::uint32_t i = 0; i < 3; ++i) single.enqueue({i, 1'000'000});
+    CHECK(single.command_time_now() == from_us(50));
+    CHECK(single.command_time() == from_us(50));
+  }
+
   TEST_CASE("lanes are limited by the queue depth, and there is at least one") {
     CHECK(FlashDevice(spec(), 2).lanes() == 2);
     CHECK(FlashDevice(spec(), 64).lanes() == 4);
