@@ -168,8 +168,8 @@ def run_points(store, sweep, points, arguments, engine):
                 break
 
 
-def merge(store, arguments):
-    folder = pathlib.Path(arguments.out)
+def parts_to_merge(arguments):
+    folder = pathlib.Path(arguments.out or ".")
     parts = [pathlib.Path(name) for name in arguments.merge]
     if not parts and folder.is_dir():
         parts = sorted(folder.glob("part-*.sqlite"))
@@ -178,8 +178,7 @@ def merge(store, arguments):
     for part in parts:
         if not part.is_file():
             raise wrong(f"--merge {part}", "a database of a sweep", "no such file")
-    for part in parts:
-        store.merge(part)
+    return parts
 
 
 def write_exports(store, points, arguments):
@@ -222,7 +221,10 @@ def sweep_with(arguments):
     program = program_of(arguments.sim)
     points, name = part_of(sweep, arguments)
     engine = sweep_engines.here
-    if arguments.merge is None:
+    parts = []
+    if arguments.merge is not None:
+        parts = parts_to_merge(arguments)
+    else:
         check_names(arguments.sim, sweep)
         if arguments.scheduler:
             engine = sweep_engines.cluster(arguments.scheduler)
@@ -232,7 +234,8 @@ def sweep_with(arguments):
         if set(store.outcomes()) & {point.fingerprint for point in points}:
             check_inputs(store, sweep)
         if arguments.merge is not None:
-            merge(store, arguments)
+            for part in parts:
+                store.merge(part)
         else:
             run_points(store, sweep, points, arguments, engine)
         write_exports(store, points, arguments)

@@ -7,7 +7,7 @@ import logging
 import sweep_task
 from sweep_spec import SweepError, wrong
 
-CONNECT_S = 10
+CONNECT_S = 5
 AHEAD = 2  # points handed out per thread of the cluster, so that none waits for the client
 
 
@@ -38,7 +38,8 @@ def dask_modules():
         raise SweepError(
             f"--scheduler: expected Dask (Debian's python3-distributed), got: {error}"
         ) from None
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in ("distributed", "distributed.client"):  # Dask gives the second a level of its own
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     # Workers lack this folder: the module goes along with the task.
     cloudpickle.register_pickle_by_value(sweep_task)
     return distributed
