@@ -17,6 +17,7 @@ import json
 import os
 import pathlib
 import re
+import sqlite3
 import sys
 
 import sweep_engines
@@ -249,6 +250,9 @@ def main(argv):
         return sweep_with(arguments_of(argv))
     except SweepError as error:
         print(f"sweep.py: error: {sweep_task.one_line(str(error))}", file=sys.stderr)
+        return USER_ERROR
+    except sqlite3.Error as error:
+        print(f"sweep.py: error: the database cannot be written: {error}; what has ended before is kept", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print("sweep.py: interrupted; what has ended is kept, go on with --resume", file=sys.stderr)

@@ -3,6 +3,7 @@
 
 import concurrent.futures
 import logging
+import sys
 
 import sweep_task
 from sweep_spec import SweepError, wrong
@@ -80,6 +81,8 @@ class Cluster:
 
     def room(self, jobs):
         threads = sum(self.client.nthreads().values())
+        if threads == 0 and sys.stderr.isatty() and not self.under_way:
+            print("sweep.py: the scheduler has no worker yet, waiting for one", file=sys.stderr)
         return (jobs or max(1, AHEAD * threads)) - len(self.under_way)
 
 

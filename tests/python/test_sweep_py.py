@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import random
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -142,6 +143,21 @@ def test_the_database_has_one_row_a_point(expected, scene):
     assert sorted(result for _, result in rows) == sorted(
         json.dumps(document, separators=(",", ":")) for document in expected.values()
     )
+
+
+def test_sim_sweep_gives_the_same_lines(sweep, scene, run_sim):
+    """No matter in which order."""
+    if run_sim("sweep", "--help").returncode != 0:
+        pytest.skip("this program has no `sim sweep`")
+    (scene / "same.json").write_text(json.dumps({**BASE, "routing": {"policy": "cache_prior"}}))
+    write_spec(scene, {**GRID, "config": "same.json", "set": {}}, "same-spec.json")
+    assert sweep("same-spec.json", "--out", "same").returncode == 0
+    axes = [f"{pointer}={','.join(map(str, values))}" for pointer, values in GRID["grid"].items()]
+    ran = run_sim("sweep", "--config", "same.json", "--vary", axes[0], "--vary", axes[1],
+                  "--out", "same.jsonl", cwd=scene)  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    lines = (scene / "same.jsonl").read_text().splitlines()
+    assert {json.dumps(json.loads(line)["point"]): json.loads(line) for line in lines} == results(scene / "same")
 
 
 def listed(sweep, scene, **spec):
@@ -425,6 +441,16 @@ def test_results_of_other_programs_and_inputs_are_not_mixed(sweep, scene, sim, t
     (scene / "model.json").write_text(json.dumps({**model, "vocab_size": 100}))
     refused(sweep("mixed.json", "--out", "mixed", "--resume"),
             "mixed/sweep.sqlite: model.json: expected SHA-256 ", " as when its points ran, got ")  # fmt: skip
+
+
+def test_a_full_disk_is_one_line_and_can_be_gone_on_from(expected, sweep, scene):
+    def small_files():  # the database outgrows them
+        resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, 64 * 1024))
+
+    refused(sweep("spec.json", "--out", "full", preexec_fn=small_files),
+            "the database cannot be written: ", "; what has ended before is kept")  # fmt: skip
+    assert sweep("spec.json", "--out", "full", "--resume").returncode == 0
+    assert results(scene / "full") == expected
 
 
 def test_a_file_that_changes_under_way_is_noticed(sweep, scene, sim, tmp_path):
