@@ -14,7 +14,10 @@ fail() {
   exit 2
 }
 
-case ${1:-} in -h | --help) usage && exit 0 ;; esac
+case ${1:-} in
+  -h | --help) usage && exit 0 ;;
+  -*) fail "unknown option $1, expected SPEC.json (see --help)" ;;
+esac
 (($# >= 3)) || fail "expected SPEC.json FOLDER N, got $# arguments (see --help)"
 spec=$1 folder=$2 parts=$3
 shift 3

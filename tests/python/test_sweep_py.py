@@ -147,7 +147,7 @@ def test_the_database_has_one_row_a_point(expected, scene):
 
 def test_sim_sweep_gives_the_same_lines(sweep, scene, run_sim):
     """No matter in which order."""
-    if run_sim("sweep", "--help").returncode != 0:
+    if "sweep" not in run_sim("--help").stdout:
         pytest.skip("this program has no `sim sweep`")
     (scene / "same.json").write_text(json.dumps({**BASE, "routing": {"policy": "cache_prior"}}))
     write_spec(scene, {**GRID, "config": "same.json", "set": {}}, "same-spec.json")
