@@ -13,7 +13,8 @@ import torch
 from record_file import RecordError, wrong
 
 K_KEYS = ["num_experts_per_tok", "num_experts_per_token", "experts_per_token", "moe_k", "moe_topk",
-          "moe_top_k", "num_selects", "top_k_experts", "num_experts_per_topk", "moe_num_active_primary_experts"]  # fmt: skip
+          "moe_top_k", "num_selects", "top_k_experts",
+          "moe_num_active_primary_experts"]  # fmt: skip
 # Gate code by model_type (docs/glossary.md). A pair: by norm_topk_prob, whose default is the second.
 ALWAYS = {
     "ernie4_5_moe": "A", "gemma4": "A", "gpt_oss": "A", "granitemoe": "A", "grinmoe": "F", "jamba": "B",
@@ -108,7 +109,8 @@ def from_transformers(name, device, trust):
     try:
         from transformers import AutoModelForCausalLM, AutoTokenizer
     except ImportError as error:
-        raise wrong(f"model {name}", "Hugging Face's transformers (pip install transformers)", str(error)) from None
+        needed = "Hugging Face's transformers (pip install transformers)"
+        raise wrong(f"model {name}", needed, str(error)) from None
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust)
         model = AutoModelForCausalLM.from_pretrained(name, torch_dtype="auto", trust_remote_code=trust)

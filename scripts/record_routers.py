@@ -45,7 +45,8 @@ def find_routers(model, pattern=None):
     else:
         names = [n for n in modules if n and compiled(pattern).fullmatch(n)]
     if not names:
-        raise wrong("--router", "the name or a pattern of the routers" + ("" if pattern is None else f" that matches; {pattern} does not"), f"modules such as {some(modules)}")  # fmt: skip
+        but = "" if pattern is None else f" that matches; {pattern} does not"
+        raise wrong("--router", "the name or a pattern of the routers" + but, f"modules such as {some(modules)}")
     return [(n, modules[n]) for n in sorted(names, key=natural)]
 
 
@@ -149,7 +150,8 @@ class Tap:
         if len(found) == 1:
             return found[0]
         shapes = ", ".join(str(list(tensor.shape)) for tensor in tensors_in(output)) or "none"
-        raise wrong(f"router {self.name}", "one output [tokens, experts] or a matrix `weight`", f"outputs {shapes}: name a module inside it by --router")  # fmt: skip
+        raise wrong(f"router {self.name}", "one output [tokens, experts] or a matrix `weight`",
+                    f"outputs {shapes}: name a module inside it by --router")  # fmt: skip
 
     def take(self, passed, new):
         """(input or None, logits) of the last `new` of the `passed` tokens of one pass."""

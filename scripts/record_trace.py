@@ -43,25 +43,36 @@ def arguments_of(argv):
     add("model", nargs="?", metavar="MODEL", help="a folder or a name for transformers")
     add("--module", metavar="FILE.py:FACTORY", help="a function that returns a torch.nn.Module instead")
     add("--out", required=True, metavar="FILE", help="the trace")
-    given = parser.add_mutually_exclusive_group(required=True)
-    given.add_argument("--prompt", action="append", metavar="TEXT", help="generate from it; repeat for more sequences")
-    given.add_argument("--text", action="append", metavar="FILE", help="run through this text; repeat for more sequences")
-    given.add_argument("--tokens", action="append", metavar="IDS", help="token ids instead of a text; repeat for more sequences")
-    add("--max-new-tokens", type=at_least(0), metavar="N", help=f"tokens to generate after each ({NEW_TOKENS} after --prompt, else 0)")
-    add("--prefill", type=at_least(0), metavar="N", help="the first N given tokens are prompt, the others count as decoded (all where tokens are generated, else 0)")
-    add("--context", type=at_least(1), metavar="N", help="cut a text into sequences of N tokens")
-    add("--temperature", type=at_least(0, float), default=0.0, metavar="T", help="draw tokens; 0, the default, takes the best")
-    add("--seed", type=at_least(0), default=1, metavar="N")
-    add("--router", metavar="NAME_OR_REGEX", help="the router modules, where they are not found by themselves")
-    add("--output", choices=["auto", "logits", "probabilities", "sigmoid"], default="auto", help="what the routers return")
-    add("--next-layer-logits", action="store_true", help="also what the next layer's router says of each layer's input")
+    add_tokens(parser)
+    add("--router", metavar="NAME_OR_REGEX", help="the routers, where they are not found by themselves")
+    add("--output", choices=["auto", "logits", "probabilities", "sigmoid"], default="auto",
+        help="what the routers return")
+    add("--next-layer-logits", action="store_true",
+        help="also what the next layer's router says of each layer's input")
     add("--dtype", choices=["auto", "F32", "F16", "BF16"], default="auto", help="of the logits in the file")
     add("--gate", choices=list("ABCDEFG"), help="gate code (docs/glossary.md)")
     add("--top-k", type=at_least(1), metavar="K", help="experts that the model runs per token")
     add("--model-name", metavar="NAME", help="what the trace calls the model")
     add("--device", default="cpu", help="of PyTorch: cpu, cuda")
     add("--trust-remote-code", action="store_true", help="let transformers run code that comes with the model")
-    return parser.parse_args(argv)  # fmt: skip
+    return parser.parse_args(argv)
+
+
+def add_tokens(parser):
+    given = parser.add_mutually_exclusive_group(required=True).add_argument
+    given("--prompt", action="append", metavar="TEXT", help="generate from it; repeat for more sequences")
+    given("--text", action="append", metavar="FILE", help="run through it; repeat for more sequences")
+    given("--tokens", action="append", metavar="IDS", help="ids instead of text; repeat for more sequences")
+    add = parser.add_argument
+    add("--max-new-tokens", type=at_least(0), metavar="N",
+        help=f"tokens to generate after each ({NEW_TOKENS} after --prompt, else 0)")
+    add("--prefill", type=at_least(0), metavar="N",
+        help="of the given tokens the first N are prompt, the others count as decoded "
+             "(all where tokens are generated, else 0)")
+    add("--context", type=at_least(1), metavar="N", help="cut a text into sequences of N tokens")
+    add("--temperature", type=at_least(0, float), default=0.0, metavar="T",
+        help="draw tokens; 0, the default, takes the best")
+    add("--seed", type=at_least(0), default=1, metavar="N")
 
 
 def check_usage(arguments):
@@ -86,7 +97,8 @@ def sequences_of(arguments, source):
     if arguments.tokens:
         return [numbers(text) for text in arguments.tokens]
     if source.encode is None:
-        raise wrong("--prompt, --text", "a module whose factory also returns a function text -> ids", "none: take --tokens")  # fmt: skip
+        needed = "a module whose factory also returns a function text -> ids"
+        raise wrong("--prompt, --text", needed, "none: take --tokens")
     texts = arguments.prompt or [text_of(file) for file in arguments.text]
     found = [[int(token) for token in source.encode(text)] for text in texts]
     for i, ids in enumerate(found):
@@ -158,7 +170,8 @@ def run(arguments):
 def report(metadata, tensors):
     tokens, layers, experts = tensors["router_logits"][1].shape
     prefill = int((tensors["phase"][1] == 0).sum())
-    print(f"record_trace.py: {tokens} tokens ({prefill} of a prompt), {layers} layers, {experts} experts", file=sys.stderr)
+    what = f"{tokens} tokens ({prefill} of a prompt), {layers} layers, {experts} experts"
+    print(f"record_trace.py: {what}", file=sys.stderr)
     for key, option in (("gate", "--gate"), ("top_k", "--top-k")):
         if key not in metadata:
             print(f"record_trace.py: {key} is unknown and left out; name it by {option}", file=sys.stderr)

@@ -57,21 +57,29 @@ def arguments_of(argv):
     parser = Parser(prog="sweep.py", description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("spec", metavar="SPEC.json", help="the specification")
-    add("--out", metavar="FOLDER_OR_DB", help="a folder for sweep.sqlite, results.csv and results.jsonl; or the database alone, *.sqlite or *.db")
+    add("--out", metavar="FOLDER_OR_DB",
+        help="a folder for sweep.sqlite, results.csv and results.jsonl; or the database alone, *.sqlite or *.db")
     add("--resume", action="store_true", help="go on with what is there: only points without a result run")
     add("--scheduler", metavar="tcp://HOST:PORT", help="run on the workers of this Dask scheduler")
-    add("--jobs", type=at_least(1), metavar="N", help="points at a time (default: cores here, twice the threads of the cluster)")
-    add("--retries", type=at_least(0), default=3, metavar="N", help="further attempts at a point whose program or worker was killed (3)")
+    add("--jobs", type=at_least(1), metavar="N",
+        help="points at a time (default: cores here, twice the threads of the cluster)")
+    add("--retries", type=at_least(0), default=3, metavar="N",
+        help="further attempts at a point whose program or worker was killed (3)")
     add("--fail-fast", action="store_true", help="stop at the first point that fails")
     add("--csv", metavar="FILE", help="headline metrics, one row a point")
     add("--jsonl", metavar="FILE", help="result documents, one a line, as sim sweep writes them")
-    part = parser.add_mutually_exclusive_group()
-    part.add_argument("--shard", type=shard, metavar="I/N", help="only the points whose index leaves I when divided by N")
-    part.add_argument("--point", type=at_least(0), metavar="I", help="only the point with this index")
-    part.add_argument("--merge", nargs="*", metavar="DB", help="gather the databases of parts (default: those in the folder)")
-    part.add_argument("--list", action="store_true", help="print the points and run nothing")
-    add("--sim", default=os.environ.get("MOESIM_SIM") or str(REPOSITORY / "build/release/bin/sim"), metavar="PATH", help="the program, on every machine")
-    return parser.parse_args(argv)  # fmt: skip
+    add("--sim", metavar="PATH", help="the program, on every machine",
+        default=os.environ.get("MOESIM_SIM") or str(REPOSITORY / "build/release/bin/sim"))
+    add_parts(parser.add_mutually_exclusive_group().add_argument)
+    return parser.parse_args(argv)
+
+
+def add_parts(add):
+    add("--shard", type=shard, metavar="I/N", help="only the points whose index leaves I when divided by N")
+    add("--point", type=at_least(0), metavar="I", help="only the point with this index")
+    add("--merge", nargs="*", metavar="DB",
+        help="gather the databases of parts (default: those in the folder)")
+    add("--list", action="store_true", help="print the points and run nothing")
 
 
 def program_of(sim):
@@ -79,7 +87,8 @@ def program_of(sim):
     try:
         ran = sweep_task.call(sim, ["--version"], None)
     except OSError as error:
-        raise wrong(f"--sim {sim}", "the program sim (build it, or set MOESIM_SIM)", error.strerror.lower()) from None
+        expected = "the program sim (build it, or set MOESIM_SIM)"
+        raise wrong(f"--sim {sim}", expected, error.strerror.lower()) from None
     match = re.fullmatch(r"sim (\S+) \((\S+)\)\n", ran.stdout)
     if not match:
         raise wrong(f"--sim {sim}", "the program sim", repr(ran.stdout[:40]))
@@ -95,23 +104,26 @@ def check_names(sim, sweep):
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         chosen = covering(sweep.points)
         for point, ran in zip(chosen, pool.map(look, chosen)):
+            place = f"{sweep.shown}: point {json.dumps(point.point)}"
             line = sweep_task.error_of(ran.stderr)
             if ran.returncode == USER_ERROR and MISSPELT.search(line):
-                raise SweepError(f"{sweep.shown}: point {json.dumps(point.point)}: {line}")
+                raise SweepError(f"{place}: {line}")
             if ran.returncode not in (0, USER_ERROR):
-                raise SweepError(f"{sweep.shown}: point {json.dumps(point.point)}: exit status {ran.returncode}: {line}")
+                raise SweepError(f"{place}: exit status {ran.returncode}: {line}")
 
 
 def check_inputs(store, sweep):
-    """Results of files that have changed since are not gone on with."""
+    """Results of files that have changed since are not gone on with. Another configuration makes
+    other points, so it does not matter here."""
     folder = os.path.dirname(sweep.config)
     for path, digest in store.inputs().items():
-        for file in (path, os.path.join(folder, path)):
-            if os.path.isfile(file) and pathlib.PurePath(file) != pathlib.PurePath(sweep.config):
+        for file in (os.path.join(folder, path), path):
+            if os.path.isfile(file) and not os.path.samefile(file, sweep.config):
                 with open(file, "rb") as opened:
                     now = hashlib.file_digest(opened, "sha256").hexdigest()
                 if now != digest:
-                    raise wrong(f"{store.path}: {path}", f"SHA-256 {digest[:12]} as when its points ran", f"{now[:12]}: start a new sweep")
+                    expected = f"SHA-256 {digest[:12]} as when its points ran"
+                    raise wrong(f"{store.path}: {path}", expected, f"{now[:12]}: start a new sweep")
                 break
 
 
@@ -252,7 +264,8 @@ def main(argv):
         print(f"sweep.py: error: {sweep_task.one_line(str(error))}", file=sys.stderr)
         return USER_ERROR
     except sqlite3.Error as error:
-        print(f"sweep.py: error: the database cannot be written: {error}; what has ended before is kept", file=sys.stderr)
+        line = f"the database cannot be written: {error}; what has ended before is kept"
+        print(f"sweep.py: error: {line}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print("sweep.py: interrupted; what has ended is kept, go on with --resume", file=sys.stderr)

@@ -11,7 +11,9 @@ from decimal import Decimal
 from typing import NamedTuple
 
 SCHEMA = "moesim.sweep/1"
-KEYS = ["schema", "description", "config", "set", "traces", "models", "devices", "policies", "seeds", "grid", "list"]  # fmt: skip
+KEYS = [
+    "schema", "description", "config", "set", "traces", "models", "devices", "policies", "seeds", "grid", "list",
+]  # fmt: skip
 POLICIES = {"routing": "/routing", "eviction": "/cache/eviction", "prefetch": "/prefetch"}
 CAPACITIES = {"/cache/capacity_experts", "/cache/capacity_fraction", "/cache/capacity_mib"}
 POINTER = re.compile(r"(/([^/~]|~0|~1)+)+")
@@ -240,7 +242,8 @@ def all_changes(shown, spec, fixed, folders):
     root = f"{shown}: "
     axes = named_axes(root, spec, folders)
     if "grid" in spec or "list" not in spec:
-        yield from product(f"{shown}: /grid" if "grid" in spec else shown, fixed, [*axes, *grid_axes(root, spec)])
+        place = f"{shown}: /grid" if "grid" in spec else shown
+        yield from product(place, fixed, [*axes, *grid_axes(root, spec)])
     if "list" in spec:
         yield from product(f"{shown}: /list", fixed, [*axes, listed_points(root, spec)])
 

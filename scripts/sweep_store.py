@@ -29,8 +29,9 @@ WHERE points.outcome <> 'done'
 METRICS = {
     "decode_tokens_per_s": ("throughput", "decode_tokens_per_s"),
     "ttft_ms": ("throughput", "ttft_ms"),
-    **{f"tpot_{name}_ms": ("throughput", "tpot_ms", name) for name in ("mean", "p50", "p90", "p95", "p99", "max")},
-    **{f"{name}_ms_per_token": ("time_ms_per_token", name) for name in ("compute", "flash_stall", "admission", "predictor", "overhead")},
+    **{f"tpot_{n}_ms": ("throughput", "tpot_ms", n) for n in ("mean", "p50", "p90", "p95", "p99", "max")},
+    **{f"{part}_ms_per_token": ("time_ms_per_token", part)
+       for part in ("compute", "flash_stall", "admission", "predictor", "overhead")},
     "measured_tokens": ("tokens", "measured"),
     "accesses": ("cache", "accesses"),
     "hits": ("cache", "hits"),
@@ -83,7 +84,8 @@ class Store:
         self.connection.execute("COMMIT")
         found = self.connection.execute('SELECT version, "commit" FROM program').fetchone()
         if tuple(found) != tuple(self.program):
-            raise wrong(self.path, f"results of sim {found[0]} ({found[1]})", f"sim {self.program[0]} ({self.program[1]}): start a new one")  # fmt: skip
+            ours, theirs = ("sim {} ({})".format(*program) for program in (self.program, found))
+            raise wrong(self.path, f"results of {theirs}", f"{ours}: start a new one")
 
     def _explained(self, error):
         if "locked" in str(error):

@@ -1,13 +1,10 @@
 """scripts/record_trace.py: what a router computes is what stands in the trace, for each way of routing."""
 
-import importlib.util
 import json
 import os
 import signal
-import struct
 import subprocess
 import sys
-import types
 
 import pytest
 
@@ -16,67 +13,11 @@ from conftest import REPOSITORY
 torch = pytest.importorskip("torch", reason="needs Debian's python3-torch")
 np = pytest.importorskip("numpy", reason="needs Debian's python3-numpy")
 
-import record_models  # noqa: E402
 import record_routers  # noqa: E402
-import record_trace  # noqa: E402
 import small_moe  # noqa: E402
+from recorded import PROMPT, SMALL, generate, record, refused  # noqa: E402, F401
 
 SCRIPT = REPOSITORY / "scripts/record_trace.py"
-SMALL = REPOSITORY / "tests/python/small_moe.py"
-PROMPT = "A phone"
-DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "I32": "<i4", "U8": "u1"}
-
-
-def read(path):
-    """(metadata, {name: array}) of a safetensors file."""
-    image = path.read_bytes()
-    (length,) = struct.unpack_from("<Q", image)
-    header = json.loads(image[8 : 8 + length])
-    metadata = header.pop("__metadata__")
-    data = image[8 + length :]
-    tensors = {}
-    for name, entry in header.items():
-        begin, end = entry["data_offsets"]
-        values = np.frombuffer(data[begin:end], DTYPES[entry["dtype"]]).reshape(entry["shape"])
-        if entry["dtype"] == "BF16":
-            values = (values.astype("<u4") << 16).view("<f4")
-        tensors[name] = values
-    return metadata, tensors
-
-
-@pytest.fixture
-def record(tmp_path, capsys, monkeypatch):
-    """record(factory, *arguments): (metadata, tensors, the model) of a recording of small_moe.py. Its own
-    copy of the module stands in sys.modules, so that the model can be looked into."""
-
-    def run(factory, *arguments):
-        out = tmp_path / f"{factory}.safetensors"
-        status = record_trace.main(
-            ["--module", f"{SMALL}:{factory}", "--out", str(out), *map(str, arguments)]
-        )
-        error = capsys.readouterr().err
-        assert status == 0, error
-        run.path, run.error = out, error
-        return (*read(out), run.made[-1])
-
-    load = importlib.util.module_from_spec
-
-    def loaded(spec):
-        module = load(spec)
-        if spec.name == "small_moe":
-            execute = spec.loader.exec_module
-
-            def exec_module(it):
-                execute(it)
-                run.made = it.MADE
-
-            monkeypatch.setattr(spec.loader, "exec_module", exec_module)
-        return module
-
-    monkeypatch.setattr(importlib.util, "module_from_spec", loaded)
-    return run
-
-
 def computed(model, generated):
     """[tokens, layers, experts]: the prompt's rows of the first call, then the last row of each call."""
     layers = []
@@ -85,10 +26,6 @@ def computed(model, generated):
         assert len(calls) == 1 + generated
         layers.append(torch.cat([calls[0], *(call[-1:] for call in calls[1:])]))
     return torch.stack(layers, 1).float().numpy()
-
-
-def generate(*extra, new=5):
-    return ["--prompt", PROMPT, "--max-new-tokens", new, *extra]
 
 
 # --- logits ------------------------------------------------------------------------------------
@@ -231,16 +168,6 @@ def test_gate_and_k_come_from_the_configuration_or_are_asked_for(record):
 # --- errors ------------------------------------------------------------------------------------
 
 
-def refused(capsys, arguments, *parts):
-    assert record_trace.main([str(argument) for argument in arguments]) == 2
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert printed.err.startswith("record_trace.py: error: ")
-    assert printed.err.count("\n") == 1
-    for part in parts:
-        assert part in printed.err, printed.err
-
-
 ERRORS = [
     ("linear", ["--tokens", "x"], '--tokens "x": expected ids >= 0 such as 1,5,7, got none'),
     ("linear", ["--tokens", "-1"], "expected ids >= 0"),
@@ -343,140 +270,3 @@ def test_an_interrupted_generation_leaves_nothing(tmp_path):
         assert sorted(tmp_path.iterdir()) == before
         if status > 0:
             assert ran.stderr == "record_trace.py: error: interrupted: nothing is written\n"
-
-
-# --- families ----------------------------------------------------------------------------------
-
-# What the families call their routers; a part in brackets is not one.
-NAMES = [
-    "model.layers.0.block_sparse_moe.gate", "model.layers.1.mlp.gate", "model.layers.2.mlp.router",
-    "model.layers.3.block_sparse_moe.router.layer", "model.layers.4.feed_forward.router",
-    "model.layers.5.feed_forward.gate", "model.layers.6.block_sparse_moe.primary_router",
-    "backbone.layers.7.mixer.gate", "model.layers.8.mlp.gate.gate_network", "model.layers.9.router.proj",
-    "model.layers.10.mlp.gate",
-]  # fmt: skip
-OTHERS = ["model.layers.0.self_attn.gate", "model.layers.1.mlp.shared_expert_gate",
-          "model.layers.11.mlp.gate_proj", "model.layers.0.self_attention.experts.router.layer"]  # fmt: skip
-
-
-def tree(names):
-    """A module that has submodules of these names, and experts beside each router."""
-    root = torch.nn.Module()
-    for name in names:
-        at = root
-        for part in name.split("."):
-            if part not in dict(at.named_children()):
-                at.add_module(part, torch.nn.Module())
-            at = getattr(at, part)
-    return root
-
-
-def test_the_routers_of_the_families_are_found_in_the_order_of_layers():
-    beside = ["model.layers.9.experts.0"]
-    for name in NAMES:
-        block = name.partition(".router")[0].partition(".gate")[0].partition(".primary_router")[0]
-        beside.append(f"{block}.experts.0")
-    found = [name for name, _ in record_routers.find_routers(tree([*NAMES, *OTHERS, *beside]))]
-    assert sorted(found) == sorted(NAMES)
-    assert [n for n in found if n.startswith("model")] == [n for n in NAMES if n.startswith("model")]
-
-
-def test_a_gate_without_experts_beside_it_is_no_router():
-    from record_file import RecordError
-
-    with pytest.raises(RecordError):
-        record_routers.find_routers(tree(["model.layers.0.mlp.gate", "model.layers.0.mlp.up_proj"]))
-
-
-def test_gate_and_k_of_the_known_configurations(data_dir, run_sim, tmp_path):
-    """As `sim model import` reads them."""
-    files = sorted((data_dir / "hf_configs").glob("*.json"))
-    assert len(files) >= 8
-    for file in files:
-        out = tmp_path / file.name
-        assert run_sim("model", "import", file, "--out", out).returncode == 0
-        model, config = json.loads(out.read_text()), json.loads(file.read_text())
-        gate, norm = model["gate"]["function"], model["gate"].get("norm_topk_prob", False)
-        code = {"softmax": "A" if norm else "B", "sigmoid": "D", "sparsemixer": "F", "top1_sigmoid": "G"}[gate]
-        assert record_models.gate_of(config) == code, file.name
-        assert record_models.top_k_of(config) == model["num_experts_per_tok"], file.name
-
-
-def test_every_family_that_sim_imports_has_a_gate(repo_root):
-    import re
-
-    table = (repo_root / "src/model/hf_families.cpp").read_text()
-    families = set(re.findall(r'model_type = "(\w+)"|alias\(\w+, "(\w+)"\)', table))
-    names = {a or b for a, b in families}
-    assert len(names) > 20
-    assert [name for name in names if record_models.gate_of({"model_type": name}) is None] == []
-
-
-# --- transformers ------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def fake_transformers(monkeypatch):
-    """As much of transformers' public API as the recorder uses, over the small model."""
-    calls = []
-
-    class Model(small_moe.SmallMoe):
-        def forward(self, input_ids=None, past_key_values=None, use_cache=None):
-            calls.append((input_ids.shape[1], past_key_values is None))
-            assert use_cache
-            return self.with_cache(input_ids, past_key_values)
-
-    class AutoModelForCausalLM:
-        @staticmethod
-        def from_pretrained(name, torch_dtype, trust_remote_code):
-            assert (torch_dtype, trust_remote_code) == ("auto", False)
-            if name == "absent":
-                raise OSError("absent is not a\nlocal folder")
-            model = Model(small_moe.Linear)
-            config = {"model_type": "mixtral", "num_experts_per_tok": small_moe.K}
-            model.config = types.SimpleNamespace(to_dict=lambda: config)
-            model.generation_config = types.SimpleNamespace(eos_token_id=module.end)
-            return model
-
-    class AutoTokenizer:
-        eos_token_id = None
-
-        @classmethod
-        def from_pretrained(cls, name, trust_remote_code):
-            return cls()
-
-        def __call__(self, text):
-            return {"input_ids": small_moe.encode(text), "attention_mask": [1] * len(text)}
-
-    module = types.ModuleType("transformers")
-    module.AutoModelForCausalLM, module.AutoTokenizer, module.end = AutoModelForCausalLM, AutoTokenizer, None
-    module.calls = calls
-    monkeypatch.setitem(sys.modules, "transformers", module)
-    return module
-
-
-def test_transformers_models_decode_with_their_cache(fake_transformers, tmp_path, record):
-    out = tmp_path / "out"
-    arguments = ["some/small-moe", "--prompt", PROMPT, "--max-new-tokens", "6", "--out", str(out)]
-    assert record_trace.main(arguments) == 0
-    metadata, tensors = read(out)
-    assert (metadata["model"], metadata["gate"], metadata["top_k"]) == ("small-moe", "A", "2")
-    assert fake_transformers.calls == [(len(PROMPT), True)] + [(1, False)] * 6
-    _, whole, _ = record("linear", *generate(new=6))  # without a cache
-    assert tensors["token_ids"].tolist() == whole["token_ids"].tolist()
-    assert np.allclose(tensors["router_logits"], whole["router_logits"], atol=1e-5)
-
-
-def test_transformers_models_end_where_they_say_so(fake_transformers, tmp_path):
-    out = tmp_path / "out"
-    arguments = ["m", "--prompt", PROMPT, "--max-new-tokens", "6", "--out", str(out)]
-    assert record_trace.main(arguments) == 0
-    ids = read(out)[1]["token_ids"].tolist()[len(PROMPT) :]
-    fake_transformers.end = [ids[2]]
-    assert record_trace.main(arguments) == 0
-    assert read(out)[1]["token_ids"].tolist()[len(PROMPT) :] == ids[: ids.index(ids[2])]
-
-
-def test_a_model_that_transformers_cannot_load_is_one_line(fake_transformers, tmp_path, capsys):
-    refused(capsys, ["absent", "--prompt", "a", "--out", tmp_path / "x"],
-            "model absent: OSError: absent is not a local folder")  # fmt: skip
