@@ -1,6 +1,7 @@
 """Who runs the points of a sweep: this machine, or a cluster through Dask. Each engine is a generator of
 (Point, outcome, text) in the order in which points end; what it yields is final."""
 
+import asyncio
 import concurrent.futures
 import logging
 import sys
@@ -9,6 +10,9 @@ import sweep_task
 from sweep_spec import SweepError, wrong
 
 CONNECT_S = 5
+GONE = "the scheduler is gone; what has ended is kept, go on with --resume"
+# What any call of Dask raises when it cannot reach the scheduler, at whatever moment.
+LOST_CONNECTION = (OSError, TimeoutError, concurrent.futures.CancelledError, asyncio.CancelledError)
 AHEAD = 2  # points handed out per thread of the cluster, so that none waits for the client
 
 
@@ -71,7 +75,7 @@ class Cluster:
         """(point, outcome, text), or None where the point is tried again."""
         _, point, attempt = self.under_way.pop(future.key)
         if self.client.status != "running" or future.cancelled():
-            raise SweepError("the scheduler is gone; what has ended is kept, go on with --resume")
+            raise SweepError(GONE)
         outcome, text = outcome_of(future)
         if outcome == sweep_task.LOST and attempt < self.retries:
             self.submit(point, attempt + 1)
@@ -99,18 +103,23 @@ def cluster(address):
     client = connect(distributed, address)
 
     def engine(points, arguments, jobs, retries):
-        left = iter(points)
-        with client:
-            completed = distributed.as_completed(loop=client.loop)
-            run = Cluster(client, completed, arguments, retries)
-            fill(run, left, jobs)
-            while run.under_way:
-                result = run.ended(next(completed))
-                fill(run, left, jobs)
-                if result:
-                    yield result
+        try:
+            with client:
+                completed = distributed.as_completed(loop=client.loop)
+                yield from results(Cluster(client, completed, arguments, retries), iter(points), jobs)
+        except LOST_CONNECTION:
+            raise SweepError(GONE) from None
 
     return engine
+
+
+def results(run, left, jobs):
+    fill(run, left, jobs)
+    while run.under_way:
+        result = run.ended(next(run.completed))
+        fill(run, left, jobs)
+        if result:
+            yield result
 
 
 def fill(run, left, jobs):
