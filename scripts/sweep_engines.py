@@ -9,7 +9,7 @@ import sys
 import sweep_task
 from sweep_spec import SweepError, wrong
 
-CONNECT_S = 5
+CONNECT_S = 3
 GONE = "the scheduler is gone; what has ended is kept, go on with --resume"
 # What any call of Dask raises when it cannot reach the scheduler, at whatever moment.
 LOST_CONNECTION = (OSError, TimeoutError, concurrent.futures.CancelledError, asyncio.CancelledError)

@@ -248,7 +248,7 @@ def test_killed_workers_and_clients_lose_and_repeat_nothing(expected, scene, sim
     there = cluster()
     dice = random.Random(16)
     there.add_worker()
-    for round_ in range(3):
+    for round_ in range(2):
         killer = KillingSim(tmp_path / f"killer{round_}", sim)
         first, second, third = sorted(dice.sample(range(1, POINTS - 1), 3))
         killer.kill_at(first)
