@@ -6,7 +6,7 @@ declare -A packages=(
   [build]="g++ cmake ninja-build libboost-dev libboost-graph-dev nlohmann-json3-dev libeigen3-dev
            libcli11-dev libfmt-dev libhwy-dev libtbb-dev libssl-dev liburing-dev libxxhash-dev pkg-config"
   [test]="doctest-dev libbenchmark-dev python3 python3-pytest python3-numpy python3-matplotlib
-          g++-aarch64-linux-gnu qemu-user"
+          python3-distributed python3-tqdm python3-torch g++-aarch64-linux-gnu qemu-user"
   [tidy]="clang-tidy clang-format"
 )
 

@@ -30,6 +30,11 @@ NO_RUN = {
     "sim validate --config ": "decodes for real, with a file of 3 GiB",
     "scripts/validate_machine.py ": "measures this machine for many minutes",
     "scripts/bench.sh": "builds, and takes minutes",
+    "dask-scheduler ": "serves a cluster until it is stopped",
+    "dask-worker ": "serves a cluster until it is stopped",
+    "scripts/sweep.py --scheduler ": "needs a cluster",
+    "scripts/sweep_slurm.sh ": "needs Slurm",
+    "scripts/record_trace.py allenai/": "fetches a model",
     "cmake ": "builds",
     "ctest ": "runs these tests",
 }

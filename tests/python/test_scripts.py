@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-WITH_OPTIONS = ["quickstart.sh", "test.sh", "bench.sh", "install_dependencies.sh", "test_kernels_aarch64.sh"]
+WITH_OPTIONS = ["quickstart.sh", "test.sh", "bench.sh", "install_dependencies.sh", "test_kernels_aarch64.sh", "sweep_slurm.sh"]
 
 
 def run(command, **options):
