@@ -29,6 +29,7 @@ class Chart:
     band: dict | None = None  # {"share", "low", "high"}: around the diagonal
     log: bool = False  # both axes
     zero: bool = True  # y begins at 0
+    x_zero: bool = False
     top: float | None = None  # y ends here
 
 

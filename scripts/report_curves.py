@@ -1,7 +1,7 @@
 """Curves over the size of the cache, and speed against what it costs."""
 
 from report_chart import Chart, Section
-from report_format import figures, mib, slug, span
+from report_format import figures, mib, size, slug, span
 from report_numbers import pareto_front
 from report_series import ordered
 
@@ -77,7 +77,7 @@ def cycle_marks(points):
 
 
 def curve_rows(traces, value):
-    return [[t["name"], figures(x, 6), value(y)] for t in traces for x, y in zip(t["x"], t["y"])]
+    return [[t["name"], size(x), value(y)] for t in traces for x, y in zip(t["x"], t["y"])]
 
 
 def miss_chart(workload, points, styles, several):
@@ -101,8 +101,8 @@ def miss_section(points, styles):
     section = Section(
         "miss-ratio",
         "Miss ratio",
-        "Lower is better. A policy below the dashed line hits more than any replacement can with the "
-        "model's own routing: it changed the accesses. Below one token cycle (all experts of one token) a "
+        "Lower is better. A policy below the dashed line hits more than Belady's replacement on the model's "
+        "own routing: it changed the accesses. Below one token cycle (all experts of one token) a "
         "cache shared by all layers that evicts the least recently used hits nothing. Hit rates of policies "
         "that run fewer experts are over fewer accesses: compare MiB per token.",
     )
@@ -144,7 +144,7 @@ def interval_text(rows_of, point):
 
 def speed_chart(place, points, styles, rows_of):
     drawn = list(speed_traces(points, styles, rows_of))
-    rows = [[t["name"], figures(p.capacity, 6), figures(speed(p), 4), interval_text(rows_of, p)]
+    rows = [[t["name"], size(p.capacity), figures(speed(p), 4), interval_text(rows_of, p)]
             for t, of in drawn for p in of]  # fmt: skip
     return Chart(
         id=f"speed-{slug(place)}",
@@ -197,11 +197,11 @@ def pareto_chart(place, points, styles, rows_of, cost):
         traces.append(with_intervals(trace, rows_of, [point]))
         rows.append([point.setting, form(costs[id(point)]), figures(speed(point), 4),
                      interval_text(rows_of, point), "yes" if id(point) in on_front else "no"])  # fmt: skip
-    size = mib(points[0].capacity)
+    room = mib(points[0].capacity)
     return Chart(
         id=f"pareto-{key}-{slug(place)}",
-        title=f"Speed against {title.split(',')[0]}: {place}, {size}",
-        summary=f"Each policy on {place} with a cache of {size}: speed against {title.split(',')[0]}. "
+        title=f"Speed against {title.split(',')[0]}: {place}, {room}",
+        summary=f"Each policy on {place} with a cache of {room}: speed against {title.split(',')[0]}. "
         "The dotted line joins those that no other beats in both.",
         x_title=title,
         y_title="speed, tok/s",
@@ -228,6 +228,6 @@ def pareto_section(points, styles, rows_of):
     if not section.charts:
         section.missing = "Needs results with a device, and routing weights or logits in the trace."
     elif not any(p.run.number("/quality/perplexity") is not None for p in points):
-        section.intro += " No result here has a perplexity (`quality.perplexity`)."
+        section.intro += " No result here has a perplexity."
     return section
 

@@ -31,12 +31,21 @@ def signed(share, decimals=1):
 
 
 def span(low_high, form):
-    """An interval: `2.61 to 2.75`."""
-    return "" if low_high is None else f"{form(low_high[0])} to {form(low_high[1])}"
+    """An interval: `2.61 to 2.75`, `63.0 to 65.9 %`."""
+    if low_high is None:
+        return ""
+    low, high = map(form, low_high)
+    unit = high.partition(" ")[2]
+    return f"{low.removesuffix(' ' + unit) if unit else low} to {high}"
+
+
+def size(value):
+    """A number of MiB without its unit."""
+    return UNKNOWN if value is None else f"{value:.6g}"
 
 
 def mib(value):
-    return UNKNOWN if value is None else f"{value:.6g} MiB"
+    return UNKNOWN if value is None else f"{size(value)} MiB"
 
 
 def slug(text):

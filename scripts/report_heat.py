@@ -7,7 +7,8 @@ from report_series import ordered
 from report_trace import checksum, expected_checksum, find_trace, read_counts
 
 INTRO = ("How often the model's own routing chose each expert, as a share of the measured tokens. Few bright "
-         "cells in a row: a small cache serves that layer. An even row: it does not, whatever the policy.")  # fmt: skip
+         "cells in a row: holding those experts serves that layer. An even row: a cache lives on experts that "
+         "come back soon.")  # fmt: skip
 
 
 def check_given(runs, traces):

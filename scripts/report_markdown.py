@@ -1,7 +1,7 @@
 """A report as Markdown: the words and the headline table, with pictures where --png made them."""
 
 import report_words as words
-from report_format import figures, span
+from report_format import size, span
 
 
 def escaped(text):
@@ -25,17 +25,17 @@ def metric_text(row, metric):
 
 def headline(report):
     metrics = words.metrics_shown(report.rows)
-    header = ["device", "cache, MiB", "policy", *(f"{m.title}, {m.unit}".rstrip(", ") for m in metrics)]
+    header = ["device", "cache, MiB", "policy", *(words.metric_title(m) for m in metrics)]
     if report.baseline:
         header.append(f"speed against {escaped(report.baseline)}")
     header.append("against the fastest")
     rows = []
     for row in report.rows:
-        cells = [escaped(row.point.place), figures(row.point.capacity, 6), escaped(row.point.setting)]
+        cells = [escaped(row.point.place), size(row.point.capacity), escaped(row.point.setting)]
         cells += [metric_text(row, m) for m in metrics]
         if report.baseline:
-            cells.append(words.against_baseline(row, report.rows, report.baseline, report.noise)[0])
-        rows.append([*cells, words.verdict(row, report.noise)])
+            cells.append(words.against_baseline(row, report.rows, report.baseline, report.noise).line())
+        rows.append([*cells, words.verdict(row, report.noise).line()])
     return rows_text(header, rows)
 
 

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 import report_words as words
-from report_format import figures, span
+from report_format import mib, size, span
 from report_plotly import figure
 from report_results import ReportError
 from report_series import ordered
@@ -41,11 +41,11 @@ def cell(text, value=None):
 
 
 NUMBER = re.compile(r"^[+\N{MINUS SIGN}-]?\d+(\.\d+)?( %| MiB)?$")
+NAMES = ["version", "commit", "SHA-256"]  # even if they have digits only
 
 
-def plain_cell(text):
-    """Text that begins with a number and has nothing else but a unit is sorted as a number."""
-    if not NUMBER.match(text):
+def plain_cell(text, numeric):
+    if not numeric or not NUMBER.match(text):
         return cell(escape(text))
     return cell(escape(text), float(text.split()[0].replace("\N{MINUS SIGN}", "-")))
 
@@ -54,11 +54,15 @@ def scrolled(table, label):
     return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">{table}</div>'
 
 
+def is_numeric(column):
+    return all(NUMBER.match(text) or text in ("", "n/a") for text in column)
+
+
 def table(header, rows, label):
-    """A sortable table of texts."""
-    numeric = [all(NUMBER.match(row[c]) or row[c] in ("", "n/a") for row in rows) for c in range(len(header))]
-    head = "".join(header_cell(title, number) for title, number in zip(header, numeric))
-    body = "".join("<tr>" + "".join(map(plain_cell, row)) + "</tr>\n" for row in rows)
+    """A sortable table of texts; columns of numbers are sorted as such."""
+    numeric = [title not in NAMES and is_numeric(row[c] for row in rows) for c, title in enumerate(header)]
+    head = "".join(map(header_cell, header, numeric))
+    body = "".join("<tr>" + "".join(map(plain_cell, row, numeric)) + "</tr>\n" for row in rows)
     html = f'<table class="sortable"><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>'
     return scrolled(html, label)
 
@@ -77,25 +81,36 @@ def metric_cell(row, metric):
     return cell(best, value)
 
 
+def difference_cell(found):
+    small = ", ".join(filter(None, [found.interval, found.none]))
+    text = escape(found.text) + (f"<small>{escape(small)}</small>" if small else "")
+    return cell(text, found.share)
+
+
+def policy_cell(point):
+    """The policy; on a narrow screen, where their columns are hidden, also device and size."""
+    name = escape(point.setting).replace("_", "_<wbr>")
+    return f'<th scope="row">{name}<small class="narrow">{escape(point.place)}, {mib(point.capacity)}</small></th>'
+
+
 def headline_row(row, report, metrics):
-    against, share = words.against_baseline(row, report.rows, report.baseline, report.noise)
-    size = row.point.capacity
-    cells = [cell(escape(row.point.place)), cell(figures(size, 6), size),
-             f'<th scope="row">{escape(row.point.setting)}</th>',
+    capacity = row.point.capacity
+    cells = [policy_cell(row.point), cell(escape(row.point.place)), cell(size(capacity), capacity),
              *(metric_cell(row, m) for m in metrics)]  # fmt: skip
     if report.baseline:
-        cells.insert(4, cell(escape(against), share))
-    cells.append(cell(escape(words.verdict(row, report.noise))))
-    return f'<tr data-size="{figures(size, 6)}">{"".join(cells)}</tr>\n'
+        against = words.against_baseline(row, report.rows, report.baseline, report.noise)
+        cells.insert(4, difference_cell(against))
+    cells.append(difference_cell(words.verdict(row, report.noise)))
+    return f'<tr data-size="{size(capacity)}">{"".join(cells)}</tr>\n'
 
 
 def headline(report):
     metrics = words.metrics_shown(report.rows)
-    titles = [(f"{m.title}, {m.unit}".rstrip(", "), True) for m in metrics]
-    columns = [("device", False), ("cache, MiB", True), ("policy", False), *titles]
+    titles = [(words.metric_title(m), True) for m in metrics]
+    columns = [("policy", False), ("device", False), ("cache, MiB", True), *titles]
     if report.baseline:
         columns.insert(4, (f"speed against {report.baseline}", True))
-    columns.append(("against the fastest", False))
+    columns.append(("speed against the fastest", True))
     head = "".join(header_cell(*column) for column in columns)
     body = "".join(headline_row(row, report, metrics) for row in report.rows)
     html = f'<table class="sortable headline"><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>'
@@ -106,7 +121,7 @@ def size_choice(report):
     sizes = sorted({r.point.capacity for r in report.rows if r.point.capacity is not None})
     if len(sizes) < 2:
         return ""
-    options = [f'<option value="{figures(s, 6)}"{" selected" if s == report.capacity else ""}>{figures(s, 6)} MiB'
+    options = [f'<option value="{size(s)}"{" selected" if s == report.capacity else ""}>{size(s)} MiB'
                "</option>" for s in sizes]  # fmt: skip
     return ('<p class="choice"><label for="size">Cache size</label> <select id="size">'
             f'<option value="">all</option>{"".join(options)}</select></p>\n')  # fmt: skip

@@ -23,9 +23,10 @@ def colour_of(trace):
 
 
 def marker_of(trace, size):
-    symbol = marker(trace["style"])[0] + ("-open" if trace.get("hollow") else "")
-    return {"color": colour_of(trace), "symbol": symbol, "size": size,
-            "line": {"color": PAPER if not trace.get("hollow") else colour_of(trace), "width": 1.5}}  # fmt: skip
+    symbol, hollow = marker(trace["style"])[0], trace.get("hollow")
+    size += 3 if symbol.startswith("triangle") else 0  # their area is half of a square's
+    line = {"color": colour_of(trace), "width": 1.5} if hollow else {"color": PAPER, "width": 0.75}
+    return {"color": colour_of(trace), "symbol": symbol + ("-open" if hollow else ""), "size": size, "line": line}
 
 
 def line_of(trace):
@@ -83,7 +84,7 @@ def axis(title):
 
 def layout_of(chart, kinds):
     x, y = axis(chart.x_title), axis(chart.y_title)
-    layout = {"xaxis": x, "yaxis": y, "height": HEIGHT, "margin": {"l": 56, "r": 14, "t": 26, "b": 48},
+    layout = {"xaxis": x, "yaxis": y, "height": HEIGHT, "margin": {"l": 56, "r": 14, "t": 26 if chart.marks else 10, "b": 48},
               "showlegend": False, "font": {"color": INK, "size": 13}, "paper_bgcolor": "rgba(0,0,0,0)",
               "plot_bgcolor": "rgba(0,0,0,0)", "hovermode": "closest", "dragmode": False, "shapes": [],
               "annotations": []}  # fmt: skip
@@ -98,9 +99,11 @@ def layout_of(chart, kinds):
         x.update(showgrid=False)
     elif chart.log:
         for one in (x, y):
-            one.update(type="log", dtick="D2")
+            one.update(type="log", dtick=1 if chart.band["high"] > 100 * chart.band["low"] else "D2")
     elif chart.zero:
         y["rangemode"] = "tozero"
+    if chart.x_zero:
+        x["rangemode"] = "tozero"
     if chart.top is not None:
         y.update(range=[0, chart.top])
     return layout

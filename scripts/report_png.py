@@ -68,10 +68,12 @@ def finish(axes, chart):
         axes.set(xscale="log", yscale="log")
     elif chart.zero and chart.traces[0]["look"] not in ("bar", "heat"):
         axes.set_ylim(bottom=0, top=chart.top)
+    if chart.x_zero:
+        axes.set_xlim(left=0)
     axes.set(xlabel=chart.x_title, ylabel=chart.y_title)
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
+        axes.legend(fontsize=8, frameon=False, handlelength=3, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
 
 
 def write_png(plt, chart, path):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 import report_numbers as numbers
+from report_format import percent
 
 
 class Metric(NamedTuple):
@@ -139,7 +140,7 @@ def noise_of(validations):
 def inside(share, low_high, noise):
     """Why a difference in speed is none; None where it is one, or where nothing can be said."""
     if low_high is not None and low_high[0] <= 0 <= low_high[1]:
-        return "the interval includes 0"
+        return "inside the noise: the interval includes 0"
     if noise is not None and abs(share) < noise:
-        return "less than real runs differ"
+        return f"inside the noise: real runs differ by {percent(noise)}"
     return None

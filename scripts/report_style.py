@@ -16,8 +16,8 @@ def colour(style):
 
 
 def text_on(style):
-    """What is read on this colour."""
-    return "#ffffff" if colour(style) == "#0072B2" else "#000000"
+    """What is read on this colour; the blue is lighter in the dark theme."""
+    return "@onblue" if colour(style) == COLOURS[0] else "#000000"
 
 
 def dash(style):

@@ -2,8 +2,10 @@
 (function () {
   const charts = JSON.parse(document.getElementById("report-data").textContent);
   const themes = {
-    light: { "@ink": "#1b1f24", "@paper": "#ffffff", "@grid": "#e3e6ea", "@band": "rgba(0,0,0,0.10)" },
-    dark: { "@ink": "#e8eaed", "@paper": "#14171b", "@grid": "#31373f", "@band": "rgba(255,255,255,0.16)" },
+    light: { "@ink": "#1b1f24", "@paper": "#ffffff", "@grid": "#e3e6ea", "@band": "rgba(0,0,0,0.10)",
+      "@onblue": "#ffffff" },
+    dark: { "@ink": "#e8eaed", "@paper": "#14171b", "@grid": "#31373f", "@band": "rgba(255,255,255,0.16)",
+      "@onblue": "#000000", "#0072B2": "#2a8fd0" },
   };
   const prefersDark = window.matchMedia("(prefers-color-scheme: dark)");
   const hidden = new Map(); // chart id -> names that the reader switched off
@@ -48,25 +50,42 @@
   };
   const dashes = { solid: "", dash: "7 4", dot: "2 3", dashdot: "7 3 2 3", longdash: "11 4" };
 
-  function swatch(trace) {
-    const colour = (c) => (c && c.startsWith("@") ? { "@ink": "currentColor", "@band": "currentColor" }[c] : c);
+  const named = { "@ink": "currentColor", "@band": "currentColor", "#0072B2": "var(--blue)" };
+
+  function shape(element, place, style) {
+    return `<${element} ${place} style="${style}"/>`;
+  }
+
+  // Lines for a pattern, over a box of 20 x 12.
+  const hatches = { "": "", "/": "M9,12L20,1M17,13L28,2", x: "M9,13L20,1M17,13L28,2M9,1L20,13M17,1L28,13",
+    ".": "M13,5h2M21,5h2M13,10h2M21,10h2", "-": "M8,5h20M8,9h20" };
+
+  function boxSwatch(trace) {
+    const colour = trace.fill ? trace.fillcolor : trace.marker.color;
+    const box = shape("rect", 'x="8" y="1" width="20" height="12"',
+      `fill:${named[colour] || colour};opacity:${trace.fill ? 0.2 : 1}`);
+    const lines = trace.fill ? "" : hatches[trace.marker.pattern.shape];
+    return box + shape("path", `d="${lines}"`, "fill:none;stroke:rgba(0,0,0,.6)");
+  }
+
+  function lineSwatch(trace) {
     let drawn = "";
-    if (trace.type === "bar" || trace.fill) {
-      const fill = colour(trace.fill ? trace.fillcolor : trace.marker.color);
-      drawn = `<rect x="8" y="1" width="20" height="12" fill="${fill}" opacity="${trace.fill ? 0.2 : 1}"/>`;
-      const lines = { "/": "M9,12L20,1M17,13L28,2", x: "M9,13L20,1M17,13L28,2M9,1L20,13M17,1L28,13",
-        ".": "M13,5h2M21,5h2M13,10h2M21,10h2", "-": "M8,5h20M8,9h20" }[((trace.marker || {}).pattern || {}).shape];
-      if (lines) drawn += `<path d="${lines}" stroke="rgba(0,0,0,.6)" fill="none"/>`;
-    } else {
-      if (trace.line) drawn += `<path d="M0,7H36" stroke="${colour(trace.line.color)}" stroke-width="2" fill="none" ` +
-        `stroke-dasharray="${dashes[trace.line.dash] || ""}"/>`;
-      if (trace.marker) {
-        const open = trace.marker.symbol.endsWith("-open");
-        const c = colour(trace.marker.color);
-        drawn += `<path d="${symbols[trace.marker.symbol.replace("-open", "")]}" fill="${open ? "none" : c}" ` +
-          `stroke="${open ? c : "none"}" stroke-width="1.5"/>`;
-      }
+    if (trace.line) {
+      const dash = dashes[trace.line.dash] || "none";
+      const stroke = named[trace.line.color] || trace.line.color;
+      drawn += shape("path", 'd="M0,7H36"', `fill:none;stroke:${stroke};stroke-width:2;stroke-dasharray:${dash}`);
     }
+    if (trace.marker) {
+      const open = trace.marker.symbol.endsWith("-open");
+      const c = named[trace.marker.color] || trace.marker.color;
+      drawn += shape("path", `d="${symbols[trace.marker.symbol.replace("-open", "")]}"`,
+        open ? `fill:none;stroke:${c};stroke-width:1.5` : `fill:${c}`);
+    }
+    return drawn;
+  }
+
+  function swatch(trace) {
+    const drawn = trace.type === "bar" || trace.fill ? boxSwatch(trace) : lineSwatch(trace);
     return `<svg width="36" height="14" viewBox="0 0 36 14" aria-hidden="true">${drawn}</svg>`;
   }
 
@@ -74,11 +93,13 @@
     const box = document.getElementById("legend-" + chart.id);
     const off = new Set();
     hidden.set(chart.id, off);
-    const named = new Map();
+    const entries = new Map();
     for (const trace of chart.data) {
-      if (trace.showlegend !== false && trace.type !== "heatmap" && !named.has(trace.name)) named.set(trace.name, trace);
+      if (trace.showlegend !== false && trace.type !== "heatmap" && !entries.has(trace.name)) {
+        entries.set(trace.name, trace);
+      }
     }
-    for (const [name, trace] of named) {
+    for (const [name, trace] of entries) {
       const button = document.createElement("button");
       button.type = "button";
       button.innerHTML = swatch(trace);

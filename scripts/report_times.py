@@ -50,6 +50,7 @@ def latency_chart(place, points, styles):
                "every token" if p.run.tokens is not None else "percentiles"] for p in points],
         marks=[{"axis": "y", "at": 50, "label": "p50"}, {"axis": "y", "at": 99, "label": "p99"}],
         top=103,
+        x_zero=True,
     )  # fmt: skip
 
 

@@ -4,8 +4,9 @@ Texts are plain; report_page.py and report_markdown.py put them into their forms
 """
 
 import json
+from typing import NamedTuple
 
-from report_format import UNKNOWN, figures, mib, percent, signed, slug, span
+from report_format import figures, mib, percent, signed, slug, span
 from report_rows import METRICS, baseline_of, group_of, inside, speedup
 from report_series import leaves, ordered
 
@@ -17,7 +18,7 @@ OPEN_LOOP = ("Every run replays recorded routing, open loop: the recorded logits
 LEGEND = ("\N{BLACK STAR} best of its device and cache size; \N{ALMOST EQUAL TO} not different from it by a "
           "paired 95 % bootstrap interval over tokens (1000 draws of blocks of consecutive tokens; 300 for "
           "p99). Hit rates are shares of the experts that ran: a policy that runs fewer has another "
-          "denominator, compare MiB per token.")  # fmt: skip
+          "denominator, compare MiB per token. Differences in speed without an interval need per-token CSVs.")  # fmt: skip
 FORMS = {"speed": lambda v: figures(v), "p99": lambda v: figures(v), "hits": lambda v: percent(v),
          "mib": lambda v: figures(v, 4), "dropped": lambda v: percent(v, 2), "energy": lambda v: figures(v),
          "perplexity": lambda v: figures(v, 4)}  # fmt: skip
@@ -29,44 +30,51 @@ def metrics_shown(rows):
             if m.key != "perplexity" or any(r.values[m.key] is not None for r in rows)]  # fmt: skip
 
 
+def metric_title(metric):
+    """With its unit, unless each value has it."""
+    return metric.title if metric.unit in ("", "%") else f"{metric.title}, {metric.unit}"
+
+
 def cell_mark(row, key):
     if key in row.best:
         return "\N{BLACK STAR}"
     return "\N{ALMOST EQUAL TO}" if key in row.equal else ""
 
 
-def difference_text(found, noise):
-    """`+12.1 % (11.0 % to 13.2 %)`, and whether it is none."""
+class Difference(NamedTuple):
+    """A difference in speed in words: `+12.1 %`, `+11.0 to +13.2 %`, and why it is none, if it is."""
+
+    share: float | None
+    text: str
+    interval: str
+    none: str
+
+    def line(self):
+        text = self.text + (f" ({self.interval})" if self.interval else "")
+        return f"{text}, {self.none}" if self.none else text
+
+
+def difference(found, noise):
     if found is None:
-        return UNKNOWN, None
+        return Difference(None, "", "", "")
     share, low_high = found
-    text = signed(share)
-    if low_high is not None:
-        text += f" ({span(low_high, signed)})"
-    return text, inside(share, low_high, noise)
+    return Difference(share, signed(share), span(low_high, signed), inside(share, low_high, noise) or "")
 
 
 def verdict(row, noise):
     """How a row stands to the fastest of its group."""
     if row.fastest is None:
-        return "alone" if row.values["speed"] is not None else "no time"
-    if row is row.fastest:
-        return "fastest"
+        return Difference(None, "alone" if row.values["speed"] is not None else "no time", "", "")
     if "speed" in row.best:
-        return "as fast as the fastest"
-    found = speedup(row, row.fastest)
-    text, none = difference_text(found, noise)
-    if none:
-        return f"not different from the fastest: {text}, {none}"
-    return f"{text}; no interval: needs per-token CSVs" if found[1] is None else text
+        return Difference(0.0, "fastest", "", "")
+    return difference(speedup(row, row.fastest), noise)
 
 
 def against_baseline(row, rows, setting, noise):
     base = baseline_of(row, rows, setting)
-    if base is None:
-        return "", None
-    text, none = difference_text(speedup(row, base), noise)
-    return (f"{text}, inside the noise: {none}" if none else text), (speedup(row, base) or (None,))[0]
+    if row.point.setting == setting:
+        return Difference(0.0, "baseline", "", "")
+    return difference(speedup(row, base) if base else None, noise)
 
 
 def sentence_of(group, rows, baseline, noise):
@@ -76,7 +84,7 @@ def sentence_of(group, rows, baseline, noise):
     low_high = best.interval("speed")
     text += f" ({span(low_high, figures)})" if low_high else ""
     if baseline and best.point.setting != baseline and baseline_of(best, rows, baseline):
-        text += f", {against_baseline(best, rows, baseline, noise)[0]} against {baseline}"
+        text += f", {against_baseline(best, rows, baseline, noise).line()} against {baseline}"
     if best.values["dropped"]:
         text += f"; it drops {percent(best.values['dropped'], 2)} of the routing mass"
     equal = [r.point.setting for r in group if r is not best and "speed" in r.equal | r.best]
