@@ -98,11 +98,12 @@ def plain(value):
 
 
 class Point:
-    """One result with its names: `setting`, `place`, `capacity` in MiB, `run`."""
+    """One result with its names, and the `capacity` of its cache in MiB."""
 
-    def __init__(self, run, setting, place, workload, capacity):
-        self.run, self.setting, self.place = run, setting, place
-        self.workload, self.capacity = workload, capacity
+    def __init__(self, run, setting, device, workload):
+        self.run, self.setting, self.device, self.workload = run, setting, device, workload
+        self.place = device if workload == "all" else f"{device}, {workload}"
+        self.capacity = capacity_mib(run)
 
     def key(self):
         return self.place, self.capacity, self.setting
@@ -125,10 +126,16 @@ def trace_identity(run):
     return {**block, "sha256": [e["sha256"] for e in run.document["inputs"] if e["path"] == block.get("path")]}
 
 
-def trace_name(block):
-    words = [Path(block.get("path") or "none").stem]
-    words += [f"{key} {block[key]}" for key in ("max_tokens", "warmup_tokens") if block.get(key)]
-    return ", ".join(words)
+def trace_names(blocks):
+    """What differs among the traces and what is used of them: a name for each."""
+    keys = [key for key in ("max_tokens", "warmup_tokens", "prefill") if len({b.get(key) for b in blocks}) > 1]
+    paths = len({b.get("path") for b in blocks}) > 1 or not keys
+
+    def name(block):
+        words = [Path(block.get("path") or "none").stem] if paths else []
+        return ", ".join(words + [f"{key} {block.get(key) or 'all'}" for key in keys])
+
+    return name
 
 
 def parts_of(runs):
@@ -137,7 +144,7 @@ def parts_of(runs):
     for part in PLACE:
         of = [trace_identity(r) if part == "trace" else r.config.get(part) for r in runs]
         texts = [json.dumps(value, sort_keys=True) for value in of]
-        names = unique_names(texts, trace_name if part == "trace" else name_of)
+        names = unique_names(texts, trace_names(of) if part == "trace" else name_of)
         found[part] = [names[text] for text in texts] if len(names) > 1 or part == "device" else None
     return found
 
@@ -154,9 +161,8 @@ def make_points(runs):
     for number, (run, flat) in enumerate(zip(runs, flats)):
         workload = ", ".join(parts[p][number] for p in ("trace", "model") if parts[p]) or "all"
         device = parts["device"][number]
-        place = device if workload == "all" else f"{device}, {workload}"
         setting = setting_name(flat, seen[device])
-        point = Point(run, setting, place, workload, capacity_mib(run))
+        point = Point(run, setting, device, workload)
         if point.key() in taken:  # the same configuration with other numbers: another program
             point.setting = f"{setting} ({run.source})"
         taken[point.key()] = point

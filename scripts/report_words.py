@@ -110,7 +110,7 @@ def decisions(rows, capacity, baseline, noise):
 def overview(points, validations):
     """One line of what was given."""
     tokens = sorted({p.run.document["tokens"]["measured"] for p in points})
-    counts = [(len(points), "result"), (len(ordered(p.place for p in points)), "device"),
+    counts = [(len(points), "result"), (len({p.device for p in points}), "device"),
               (len(ordered(p.setting for p in points)), "policy setting"),
               (len({p.capacity for p in points} - {None}), "cache size"),
               (len(validations), "validation")]  # fmt: skip
