@@ -49,21 +49,15 @@ def interval(samples, level=LEVEL):
     return float(low), float(high)
 
 
-def speed_interval(wall_ms):
-    """Tokens a second, from the times of tokens in ms."""
-    return interval(1000 / bootstrap_means(wall_ms))
+def speeds(wall_ms):
+    """Resampled tokens a second, from the times of tokens in ms: [rounds]."""
+    return 1000 / bootstrap_means(wall_ms)
 
 
-def share_interval(parts, wholes):
-    """sum(parts) / sum(wholes), as a hit rate; (0, 0) where there is nothing to share."""
-    whole = bootstrap_means(wholes)
-    part = bootstrap_means(parts)
-    return interval(np.divide(part, whole, out=np.zeros_like(part), where=whole > 0))
-
-
-def speedup_interval(wall_ms, other_ms):
-    """How much faster the first is than the other, as a share: paired over the same tokens."""
-    return interval(bootstrap_means(other_ms) / bootstrap_means(wall_ms) - 1)
+def shares(parts, wholes):
+    """Resampled sum(parts) / sum(wholes), as a hit rate; 0 where there is nothing to share: [rounds]."""
+    part, whole = bootstrap_means(parts), bootstrap_means(wholes)
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
 
 
 def pareto_front(costs, gains):
@@ -77,7 +71,7 @@ def pareto_front(costs, gains):
 
 
 def distribution(values, points=200):
-    """(sorted values, share at or below): all of them, or as many quantiles where there are more."""
+    """(sorted values, part at or below): all of them, or as many quantiles where there are more."""
     values = np.sort(np.asarray(values, dtype=float))
     if len(values) <= points:
         return values, np.arange(1, len(values) + 1) / len(values)

@@ -56,11 +56,9 @@ def samples_of(run):
         return {}
     tokens, known = run.tokens, {}
     if run.at("/throughput") is not None:
-        known["speed"] = 1000 / numbers.bootstrap_means(tokens["wall_ms"])
+        known["speed"] = numbers.speeds(tokens["wall_ms"])
         known["p99"] = numbers.bootstrap_percentile(tokens["wall_ms"], 99)
-    accesses = numbers.bootstrap_means(tokens["hits"] + tokens["misses"])
-    hits = numbers.bootstrap_means(tokens["hits"])
-    known["hits"] = np.divide(hits, accesses, out=np.zeros_like(hits), where=accesses > 0)
+    known["hits"] = numbers.shares(tokens["hits"], tokens["hits"] + tokens["misses"])
     if run.number("/cache/mib_per_token") is not None:
         known["mib"] = numbers.bootstrap_means(tokens["read_bytes"]) / MIB
     return known

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from report_numbers import expert_counts, top_k
-from report_results import ReportError
+from report_results import ReportError, shown
 
 DTYPES = {"F16": "<f2", "F32": "<f4", "U8": "u1", "U16": "<u2", "I32": "<i4"}
 CHUNK = 4096  # tokens at a time: logits become doubles
@@ -30,9 +30,11 @@ def read_header(path):
             raise ReportError(f"{path}: header: expected a length within the file, got {length}")
         try:
             header = json.loads(file.read(length))
-            metadata = header.pop("__metadata__", {})
-        except (ValueError, AttributeError) as error:
+        except ValueError as error:
             raise ReportError(f"{path}: header: expected a JSON object, got {error}") from None
+    if not isinstance(header, dict):
+        raise ReportError(f"{path}: header: expected a JSON object, got {shown(header)}")
+    metadata = header.pop("__metadata__", {})
     if metadata.get("format") != "moesim.trace":
         raise ReportError(f"{path}: expected format moesim.trace, got {metadata.get('format')}")
     return metadata, header, 8 + length
