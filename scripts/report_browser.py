@@ -39,8 +39,8 @@ def show(browser, page, *, width=1200, height=900, dark=False):
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
     browser.get(Path(page).resolve().as_uri())
     drawn = ("return document.readyState === 'complete' && "
-             "[...document.querySelectorAll('.plot')].every((plot) => plot.querySelector('.main-svg'))")  # fmt: skip
-    WebDriverWait(browser, 60).until(lambda b: b.execute_script(drawn))
+             "[...document.querySelectorAll('div.plot')].every((plot) => plot.querySelector('.main-svg'))")  # fmt: skip
+    WebDriverWait(browser, 30).until(lambda b: b.execute_script(drawn))
 
 
 def screenshot(browser, *, top=0, height=None):
