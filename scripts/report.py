@@ -15,13 +15,20 @@ import os
 import sys
 from pathlib import Path
 
-from report_build import build
-from report_markdown import markdown
-from report_page import page
-from report_png import load_pyplot, write_png
-from report_results import ReportError, read_given
-from report_words import chart_file
-from whole_files import write_whole
+try:
+    from report_build import build
+    from report_error import ReportError
+    from report_markdown import markdown
+    from report_page import page
+    from report_png import load_pyplot, write_png
+    from report_results import read_given
+    from report_words import chart_file
+    from whole_files import write_whole
+except ModuleNotFoundError as missing:
+    if missing.name != "numpy":
+        raise
+    print("report.py: error: needs NumPy, the Debian package python3-numpy", file=sys.stderr)
+    sys.exit(2)
 
 
 class Parser(argparse.ArgumentParser):

@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-from report_results import ReportError
+from report_error import ReportError
 
 FLAGS = ["--headless=new", "--disable-gpu", "--hide-scrollbars", "--disable-dev-shm-usage", "--force-color-profile=srgb"]
 

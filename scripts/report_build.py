@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from report_curves import miss_section, pareto_section, speed_section
+from report_error import ReportError
 from report_heat import heat_section
 from report_measured import measured_section
-from report_results import ReportError
 from report_rows import make_rows, noise_of
 from report_series import default_capacity, make_points, nearest_capacity, ordered
 from report_times import latency_section, parts_section

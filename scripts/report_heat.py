@@ -1,8 +1,8 @@
 """Use of each expert in each layer, counted in the trace file."""
 
 from report_chart import Chart, Section
+from report_error import ReportError
 from report_format import slug
-from report_results import ReportError
 from report_series import ordered
 from report_trace import checksum, expected_checksum, find_trace, read_counts
 

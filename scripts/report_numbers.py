@@ -14,7 +14,8 @@ LEVEL = 0.95
 
 
 def block_length(tokens):
-    return max(1, round(tokens ** (1 / 3)))
+    """The cube root, rounded up, as `sim compare` has it."""
+    return next(length for length in range(1, tokens + 1) if length**3 >= tokens)
 
 
 def block_starts(tokens, rounds=ROUNDS, seed=SEED):

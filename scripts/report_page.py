@@ -7,9 +7,9 @@ from html import escape
 from pathlib import Path
 
 import report_words as words
+from report_error import ReportError
 from report_format import mib, size, span
 from report_plotly import figure
-from report_results import ReportError
 from report_series import ordered
 
 HERE = Path(__file__).resolve().parent

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from report_browser import open_browser, screenshot, show
-from report_results import ReportError
+from report_error import ReportError
 from whole_files import write_whole
 
 
@@ -20,7 +20,7 @@ def main():
     parser.add_argument("report", type=Path, metavar="REPORT.html")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE.png")
     parser.add_argument("--width", type=int, default=1200, help="pixels (%(default)s)")
-    parser.add_argument("--height", type=int, default=1500, help="pixels from the top (%(default)s)")
+    parser.add_argument("--height", type=int, default=1395, help="pixels from the top (%(default)s)")
     parser.add_argument("--dark", action="store_true")
     options = parser.parse_args()
     if not options.report.is_file():

@@ -1,6 +1,6 @@
 """Charts as PNG for papers: the same numbers and styles, drawn by matplotlib."""
 
-from report_results import ReportError
+from report_error import ReportError
 from report_style import colour, dash, marker, pattern
 
 INK = "black"

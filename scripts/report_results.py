@@ -12,14 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from report_error import ReportError
+
 RESULT = "moesim.result/1"
 VALIDATION = "moesim.validation/1"
 TOKEN_COLUMNS = ["token", "sequence", "position", "wall_ms", "compute_ms", "stall_ms", "admission_ms",
                  "predictor_ms", "overhead_ms", "read_bytes", "hits", "misses", "experts"]  # fmt: skip
-
-
-class ReportError(Exception):
-    """Something that the user can mend: one line."""
 
 
 @dataclass
@@ -90,13 +88,15 @@ def read_text(path):
         raise ReportError(f"{path}: expected text in UTF-8, got other bytes") from None
 
 
-def documents_of(path):
+def documents_of(path, notes):
     """(source, document) of each result in a file: JSON, or with the ending .jsonl one a line."""
     text = read_text(path)
     if Path(path).suffix != ".jsonl":
         return [(str(path), parse_json(text, path))]
-    lines = [(f"{path}:{number}", line) for number, line in enumerate(text.splitlines(), 1)]
-    return [(source, parse_json(line, source)) for source, line in lines if line.strip()]
+    lines = [(f"{path}:{number}", line) for number, line in enumerate(text.split("\n"), 1)]
+    if lines[-1][1]:
+        notes.append(f"{lines[-1][0]} is left out: it is cut, as of a sweep that runs or was killed.")
+    return [(source, parse_json(line, source)) for source, line in lines[:-1] if line.strip()]
 
 
 def require(document, source, pointer, kind, name):
@@ -141,7 +141,7 @@ def check_validation(document, source):
 def add_documents(given, path):
     """Sorts the documents of a file into `given`; returns the runs among them."""
     runs = []
-    for source, document in documents_of(path):
+    for source, document in documents_of(path, given.notes):
         schema = document.get("schema") if isinstance(document, dict) else None
         if schema == RESULT:
             check_result(document, source)
@@ -185,7 +185,7 @@ def mismatch(run, tokens):
     facts = [("tokens", run.document["tokens"]["measured"], len(tokens["token"])),
              ("hits", run.number("/cache/hits"), tokens["hits"].sum()),
              ("misses", run.number("/cache/misses"), tokens["misses"].sum()),
-             ("ms a token", run.number("/throughput/tpot_ms/mean"), tokens["wall_ms"].mean())]  # fmt: skip
+             ("ms a token", run.number("/throughput/tpot_ms/mean") or 0.0, tokens["wall_ms"].mean())]  # fmt: skip
     for name, of_run, of_tokens in facts:
         if of_run is not None and not math.isclose(of_run, of_tokens, rel_tol=1e-9):
             return f"the result has {of_run:.12g} {name}, the tokens {of_tokens:.12g}"

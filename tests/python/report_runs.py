@@ -71,7 +71,7 @@ def validation_of_machine(path, noise):
     return path
 
 
-def report(*words, cwd=REPOSITORY):
+def report(*words, cwd=REPOSITORY, **environment):
     """scripts/report.py with these arguments."""
     return subprocess.run(
         [sys.executable, REPOSITORY / "scripts/report.py", *map(str, words)],
@@ -81,5 +81,5 @@ def report(*words, cwd=REPOSITORY):
         text=True,
         check=False,
         timeout=120,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **environment},
     )

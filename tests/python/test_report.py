@@ -228,12 +228,27 @@ def test_a_sweep_gives_what_its_results_give(results, tmp_path):
     assert latency["data"][0]["y"] == [50, 90, 95, 99, 100]
 
 
+def test_the_cut_line_of_a_sweep_is_left_out(results, tmp_path):
+    sweep = runs.as_sweep(results[:2], tmp_path / "sweep.jsonl")
+    sweep.write_text(sweep.read_text()[:-100])
+    given = read_given([str(sweep)])
+    assert len(given.runs) == 1
+    assert given.notes == [f"{sweep}:2 is left out: it is cut, as of a sweep that runs or was killed."]
+
+
 def test_a_csv_finds_its_result_in_a_sweep(results, tmp_path):
     sweep = runs.as_sweep(results, tmp_path / "sweep.jsonl")
     tokens = results[4].with_suffix(".csv")
     given = read_given([str(sweep), str(tokens)])
     assert [i for i, run in enumerate(given.runs) if run.tokens is not None] == [4]
     assert given.runs[4].tokens["wall_ms"].mean() == pytest.approx(given.runs[4].number("/throughput/tpot_ms/mean"))
+
+
+def test_a_csv_with_times_is_of_no_run_without(run_sim, results, tmp_path):
+    words = ["/device=null", "/routing/policy=top_k", "/cache/capacity_experts=8"]
+    without = runs.run(run_sim, tmp_path, "without", *words, tokens=False)
+    given = read_given([str(without), str(results[0]), str(results[0].with_suffix(".csv"))])
+    assert [run.tokens is None for run in given.runs] == [True, False]
 
 
 def test_a_csv_beside_a_result_that_is_of_another_run_is_not_used(results, tmp_path):
@@ -426,6 +441,21 @@ def test_what_does_not_go_with_the_results_is_one_line(results, tmp_path):
     refused(tmp_path, ["r.json", "--out", "no/o.html"], "--out no/o.html: expected an existing folder, got no")
     done = runs.report("r.json:x.csv", "--out", "o.html", cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.startswith("report.py: error: x.csv: is not of r.json: the result has ")
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "words"),
+    [("numpy", "NumPy, the Debian package python3-numpy", []),
+     ("plotly", "Plotly, the Debian package python3-plotly", []),
+     ("matplotlib", "matplotlib, the Debian package python3-matplotlib", ["--png", "pictures"])],
+)  # fmt: skip
+def test_a_package_that_is_missing_is_named(results, tmp_path, module, package, words):
+    (tmp_path / f"{module}.py").write_text(f"raise ModuleNotFoundError('gone', name={module!r})")
+    (tmp_path / "r.json").write_text(results[0].read_text())
+    done = runs.report("r.json", "--out", "o.html", *words, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("report.py: error: ") and done.stderr.endswith(f"needs {package}\n")
+    assert not (tmp_path / "o.html").exists()
 
 
 def test_a_trace_that_is_none_is_one_line(tmp_path):

@@ -25,9 +25,9 @@ def test_every_point_is_on_the_front_or_beaten_by_one_on_it():
 
 
 def test_blocks_are_as_long_as_the_cube_root_and_cover_all_tokens():
-    assert [numbers.block_length(n) for n in (1, 2, 27, 1000)] == [1, 1, 3, 10]
+    assert [numbers.block_length(n) for n in (1, 2, 27, 28, 1000)] == [1, 2, 3, 4, 10]
     assert numbers.block_starts(1000).shape == (numbers.ROUNDS, 100)
-    assert numbers.block_starts(28).shape[1] == 10
+    assert numbers.block_starts(28).shape[1] == 7
 
 
 def test_block_means_are_those_of_the_drawn_tokens():
