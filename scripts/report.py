@@ -39,14 +39,17 @@ class Parser(argparse.ArgumentParser):
 def arguments(words):
     parser = Parser(prog="scripts/report.py", description=__doc__.split("\n\n", maxsplit=1)[0],
                     epilog=__doc__.rsplit("\n\n", maxsplit=1)[1])  # fmt: skip
-    parser.add_argument("results", nargs="*", metavar="RESULT", help="JSON, .jsonl, RESULT.json:TOKENS.csv or .csv")
+    parser.add_argument("results", nargs="*", metavar="RESULT",
+                        help="JSON, .jsonl, RESULT.json:TOKENS.csv or .csv")  # fmt: skip
     parser.add_argument("--out", required=True, type=Path, metavar="FILE.html")
     parser.add_argument("--markdown", type=Path, metavar="FILE.md", help="the words and tables")
     parser.add_argument("--png", type=Path, metavar="FOLDER", help="every chart as a picture")
-    parser.add_argument("--measured", action="append", default=[], metavar="FILE", help="a document of sim validate")
+    parser.add_argument("--measured", action="append", default=[], metavar="FILE",
+                        help="a document of sim validate")  # fmt: skip
     parser.add_argument("--trace", action="append", default=[], metavar="FILE",
-                        help="the trace of the results, for the use of experts; looked for where its name says")  # fmt: skip
-    parser.add_argument("--baseline", metavar="POLICY", help="what speeds are compared with (top_k, if it is there)")
+                        help="the trace, for the use of experts; else looked for where the result says")  # fmt: skip
+    parser.add_argument("--baseline", metavar="POLICY",
+                        help="what speeds are compared with (top_k, if it is there)")  # fmt: skip
     parser.add_argument("--at", type=float, metavar="MIB",
                         help="the cache size of what is shown for one size: the nearest to it")  # fmt: skip
     parser.add_argument("--title", default="moesim report")

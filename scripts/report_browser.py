@@ -7,7 +7,8 @@ from pathlib import Path
 
 from report_error import ReportError
 
-FLAGS = ["--headless=new", "--disable-gpu", "--hide-scrollbars", "--disable-dev-shm-usage", "--force-color-profile=srgb"]
+FLAGS = ["--headless=new", "--disable-gpu", "--hide-scrollbars", "--disable-dev-shm-usage",
+         "--force-color-profile=srgb"]  # fmt: skip
 
 
 def open_browser():

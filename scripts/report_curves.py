@@ -81,13 +81,15 @@ def curve_rows(traces, value):
 
 
 def miss_chart(workload, points, styles, several):
-    traces = [*miss_traces(points, styles), *floor_traces(points)]
+    floors = list(floor_traces(points))
+    dashed = "The dashed line is" if floors else "No result has the bound of"
+    traces = [*miss_traces(points, styles), *floors]
     title = "Miss ratio against cache size" + (f": {workload}" if several else "")
     return Chart(
         id="miss-ratio" + (f"-{slug(workload)}" if several else ""),
         title=title,
         summary="Share of expert accesses that were not in the cache, for each policy over the size of "
-        "the cache. The dashed line is Belady's replacement on the model's own routing.",
+        f"the cache. {dashed} Belady's replacement on the model's own routing.",
         x_title="expert cache, MiB",
         y_title="miss ratio, %",
         traces=traces,

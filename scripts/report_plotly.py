@@ -116,10 +116,10 @@ def add_marks(chart, layout):
         across = {"x0": mark["at"], "x1": mark["at"], "y0": 0, "y1": 1, "xref": "x", "yref": "paper"}
         along = {"y0": mark["at"], "y1": mark["at"], "x0": 0, "x1": 1, "yref": "y", "xref": "paper"}
         layout["shapes"].append({**line, **(across if vertical else along)})
-        place = {"x": mark["at"], "y": 1, "xref": "x", "yref": "paper", "xanchor": "left", "yanchor": "bottom"}
-        if not vertical:
-            place = {"x": 1, "y": mark["at"], "xref": "paper", "yref": "y", "xanchor": "right", "yanchor": "top"}
-        layout["annotations"].append({**place, "text": mark["label"], "showarrow": False, "font": {"size": 12}})
+        above = {"x": mark["at"], "y": 1, "xref": "x", "yref": "paper", "xanchor": "left", "yanchor": "bottom"}
+        end = {"x": 1, "y": mark["at"], "xref": "paper", "yref": "y", "xanchor": "right", "yanchor": "top"}
+        text = {"text": mark["label"], "showarrow": False, "font": {"size": 12}}
+        layout["annotations"].append({**text, **(above if vertical else end)})
 
 
 def band_traces(band):
