@@ -41,7 +41,7 @@ def show(browser, page, *, width=1200, height=900, dark=False):
     browser.get(Path(page).resolve().as_uri())
     drawn = ("return document.readyState === 'complete' && "
              "[...document.querySelectorAll('div.plot')].every((plot) => plot.querySelector('.main-svg'))")  # fmt: skip
-    WebDriverWait(browser, 30).until(lambda b: b.execute_script(drawn))
+    WebDriverWait(browser, 120).until(lambda b: b.execute_script(drawn))
 
 
 def screenshot(browser, *, top=0, height=None):
