@@ -6,15 +6,17 @@ declare -A packages=(
   [build]="g++ cmake ninja-build libboost-dev libboost-graph-dev nlohmann-json3-dev libeigen3-dev
            libcli11-dev libfmt-dev libhwy-dev libtbb-dev libssl-dev liburing-dev libxxhash-dev pkg-config"
   [test]="doctest-dev libbenchmark-dev python3 python3-pytest python3-numpy python3-matplotlib
-          python3-distributed python3-tqdm python3-torch g++-aarch64-linux-gnu qemu-user"
+          python3-distributed python3-tqdm python3-torch python3-plotly python3-selenium chromium
+          chromium-driver g++-aarch64-linux-gnu qemu-user"
+  [report]="python3 python3-numpy python3-plotly python3-matplotlib"
   [tidy]="clang-tidy clang-format"
 )
 
 usage() {
   printf '%s\n' \
-    "usage: scripts/install_dependencies.sh [build] [test] [tidy]" \
-    "Installs the Debian packages that are missing to build (the default), to test, and to check" \
-    "style. Works as root or through sudo."
+    "usage: scripts/install_dependencies.sh [build] [test] [report] [tidy]" \
+    "Installs the Debian packages that are missing to build (the default), to test, for" \
+    "scripts/report.py, and to check style. Works as root or through sudo."
 }
 
 fail() {
@@ -26,8 +28,8 @@ wanted=()
 for group in "${@:-build}"; do
   case $group in
     -h | --help) usage && exit 0 ;;
-    build | test | tidy) read -r -d '' -a names <<<"${packages[$group]}" || true ;;
-    *) fail "unknown argument $group, expected build, test or tidy" 2 ;;
+    build | test | report | tidy) read -r -d '' -a names <<<"${packages[$group]}" || true ;;
+    *) fail "unknown argument $group, expected build, test, report or tidy" 2 ;;
   esac
   wanted+=("${names[@]}")
 done

@@ -29,6 +29,7 @@ NO_RUN = {
     "sim calibrate ": "measures this machine, and takes a minute or more",
     "sim validate --config ": "decodes for real, with a file of 3 GiB",
     "scripts/validate_machine.py ": "measures this machine for many minutes",
+    "scripts/report_picture.py ": "needs a browser",
     "scripts/bench.sh": "builds, and takes minutes",
     "dask-scheduler ": "serves a cluster until it is stopped",
     "dask-worker ": "serves a cluster until it is stopped",
