@@ -64,7 +64,7 @@ HWY_INLINE hn::VFromD<D> load_once(D d, const float* HWY_RESTRICT from) {
 }
 
 // Above this many bytes x shares the first-level cache badly with the weights that pass through it.
-inline constexpr std::size_t kFirstLevelX = 32768;
+inline constexpr std::size_t kFirstLevelX = 24576;
 
 // Whether there are registers for the sums of four rows.
 inline constexpr bool kManyRegisters = HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON;
