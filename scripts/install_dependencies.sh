@@ -7,14 +7,15 @@ declare -A packages=(
            libcli11-dev libfmt-dev libhwy-dev libtbb-dev libssl-dev liburing-dev libxxhash-dev pkg-config"
   [test]="doctest-dev libbenchmark-dev python3 python3-pytest python3-numpy python3-matplotlib
           g++-aarch64-linux-gnu qemu-user"
+  [python]="pybind11-dev python3-dev python3-numpy python3-venv"
   [tidy]="clang-tidy clang-format"
 )
 
 usage() {
   printf '%s\n' \
-    "usage: scripts/install_dependencies.sh [build] [test] [tidy]" \
-    "Installs the Debian packages that are missing to build (the default), to test, and to check" \
-    "style. Works as root or through sudo."
+    "usage: scripts/install_dependencies.sh [build] [python] [test] [tidy]" \
+    "Installs the Debian packages that are missing to build (the default), to build the Python" \
+    "package, to test, and to check style. Works as root or through sudo."
 }
 
 fail() {
@@ -26,8 +27,8 @@ wanted=()
 for group in "${@:-build}"; do
   case $group in
     -h | --help) usage && exit 0 ;;
-    build | test | tidy) read -r -d '' -a names <<<"${packages[$group]}" || true ;;
-    *) fail "unknown argument $group, expected build, test or tidy" 2 ;;
+    build | python | test | tidy) read -r -d '' -a names <<<"${packages[$group]}" || true ;;
+    *) fail "unknown argument $group, expected build, python, test or tidy" 2 ;;
   esac
   wanted+=("${names[@]}")
 done
