@@ -124,7 +124,11 @@ def test_selections_say_what_ran(moesim):
     best = np.argsort(-logits.astype("float32"), axis=-1, kind="stable")[..., : ids.shape[-1]]
     assert np.array_equal(ids, best)
     assert hits.sum() == result["cache"]["hits"]
-    assert result.selections["weights"].sum(axis=-1) == pytest.approx(1)
+    # The gate of the recording does not renormalise: probabilities of all experts.
+    of_all = np.exp(logits.astype("float64"))
+    of_all /= of_all.sum(axis=-1, keepdims=True)
+    expected = np.take_along_axis(of_all, best, axis=-1)
+    assert np.allclose(result.selections["weights"], expected, rtol=1e-5)
 
 
 def test_selections_of_several_sequences_in_lock_step(moesim):
@@ -132,7 +136,7 @@ def test_selections_of_several_sequences_in_lock_step(moesim):
     trace = moesim.Trace.from_numpy(logits, gate="A", top_k=2, sequence=np.arange(12) // 6)
     config = {"trace": trace, "device": None, "cache": {"capacity_experts": 8}}
     result = moesim.run(
-        config | {"execution": {"batch": {"size": 2}}}, tokens=True, selections=True
+        config | {"execution": {"batch": 2}}, tokens=True, selections=True
     )
     best = np.argsort(-logits, axis=-1)[..., :2]
     assert np.array_equal(result.selections["ids"], best[result.tokens["token"]])
@@ -244,11 +248,11 @@ def test_other_types_become_those_of_the_format(moesim):
 
 LOGITS = np.zeros((2, 1, 4), "float32")
 BAD_ARRAYS = [
-    ({}, "<memory>: expected a tensor router_logits or topk_ids, got neither"),
+    ({}, "<memory>: expected a tensor router_logits or topk_ids, got neither of them"),
     (
         {"logits": np.full((2, 1, 4), np.nan, "float32")},
-        '<memory>: tensor "router_logits" [token 0, layer 0, expert 0]: expected a finite number, '
-        "got nan",
+        '<memory>: tensor "router_logits": [token 0, layer 0, expert 0]: expected a finite number, '
+        "got NaN",
     ),
     (
         {"logits": LOGITS.astype("complex64")},
@@ -269,9 +273,7 @@ BAD_ARRAYS = [
 def test_wrong_arrays_are_named(moesim, arrays, message):
     with pytest.raises(moesim.UserError) as error:
         moesim.Trace.from_numpy(**arrays)
-    assert str(error.value).startswith(message.split(": expected a tensor")[0])
-    if arrays:
-        assert str(error.value) == message
+    assert str(error.value) == message
 
 
 def test_a_trace_takes_the_place_of_its_file(moesim, repo_root):
@@ -306,7 +308,7 @@ def test_a_trace_takes_the_place_of_its_file(moesim, repo_root):
 def test_the_native_selection_from_python_is_top_k(moesim):
     native = moesim.run(CONFIG, SHORT | {"/routing": {"policy": "top_k"}}, tokens=True)
     ours = moesim.run(CONFIG, SHORT, routing=lambda visit: visit.native_ids, tokens=True)
-    assert ours["config"]["routing"] == {"policy": "python", "name": "<lambda>", "k": None}
+    assert ours["config"]["routing"] == {"policy": "python", "name": "<lambda>", "k": 8}
     for key in native.tokens:
         assert np.array_equal(native.tokens[key], ours.tokens[key])
     different = {key for key in native if native[key] != ours[key]}
@@ -339,7 +341,7 @@ def test_cache_prior_can_be_written_in_python(moesim):
         assert ours["cache"] == built_in["cache"]
         assert ours["routing"]["agreement"] == built_in["routing"]["agreement"]
     default = moesim.resolved_config(CONFIG, {"/routing": {"policy": "our_prior"}})["routing"]
-    assert default == {"policy": "our_prior", "strength": 0.5, "k": None}
+    assert default == {"policy": "our_prior", "strength": 0.5, "k": 8}
 
 
 def test_a_name_can_be_given_again_but_not_one_of_the_program(moesim):
@@ -349,9 +351,7 @@ def test_a_name_can_be_given_again_but_not_one_of_the_program(moesim):
     assert result["routing"]["experts_per_token_layer"] == 2
     listed = {policy["name"]: policy for policy in moesim.policies("routing")}
     assert listed["again"]["description"] == "two of them"
-    for name in ("lru_of_nothing", "top_k", "python"):
-        if name == "lru_of_nothing":
-            continue
+    for name in ("top_k", "python"):
         with pytest.raises(moesim.UserError, match=f"a name of its own, got {name}"):
             moesim.register_routing(name, lambda visit: visit.native_ids)
     with pytest.raises(TypeError, match="expected a function or a class"):
@@ -371,7 +371,8 @@ def test_a_visit_shows_what_the_router_knows(moesim):
         assert (visit.k, visit.experts) == (len(visit.native_ids), len(visit.logits))
         assert visit.probabilities.sum() == pytest.approx(1)
         assert np.argmax(visit.ranking) == visit.native_ids[0]
-        assert visit.native_weights.sum() == pytest.approx(1)
+        of_native = visit.probabilities[visit.native_ids]
+        assert visit.native_weights == pytest.approx(of_native)  # the gate is B
         assert not visit.in_flight.any()
         residents = np.flatnonzero(visit.resident)
         if len(residents):
