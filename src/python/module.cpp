@@ -31,6 +31,7 @@ std::string one_line(std::string text) {
   return text;
 }
 
+// By value, as pybind11 calls it. NOLINTNEXTLINE(performance-unnecessary-value-param)
 void translate(std::exception_ptr pending) {
   if (!pending) return;
   try {

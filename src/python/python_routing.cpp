@@ -50,7 +50,7 @@ class PythonRouting::Answer {
   // A row of numbers of one of the NumPy kinds in `kinds`.
   [[nodiscard]] py::array row(const py::object& values, const char* kinds,
                               const char* expected) const {
-    const py::array array = py::array::ensure(values);
+    py::array array = py::array::ensure(values);
     if (!array) PyErr_Clear();
     const bool is_row = array && array.ndim() == 1;
     const bool is_kind =
