@@ -104,20 +104,18 @@ class Sha256 {
       throw InvariantError("SHA-256 is not available");
     }
   }
-
-  void add(const void* bytes, std::size_t count) { EVP_DigestUpdate(context_.get(), bytes, count); }
-
+  void add(std::string_view bytes) { EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()); }
   std::string hex() {
     std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
     unsigned int length = 0;
     EVP_DigestFinal_ex(context_.get(), digest.data(), &length);
     constexpr std::string_view kDigits = "0123456789abcdef";
-    std::string hex;
+    std::string text;
     for (unsigned int i = 0; i < length; ++i) {
-      hex += kDigits[digest[i] >> 4U];
-      hex += kDigits[digest[i] & 15U];
+      text += kDigits[digest[i] >> 4U];
+      text += kDigits[digest[i] & 15U];
     }
-    return hex;
+    return text;
   }
 
  private:
@@ -134,14 +132,14 @@ std::string sha256_of_file(const fs::path& path) {
   std::array<char, 1 << 16> buffer{};
   while (in) {
     in.read(buffer.data(), buffer.size());
-    sum.add(buffer.data(), static_cast<std::size_t>(in.gcount()));
+    sum.add({buffer.data(), static_cast<std::size_t>(in.gcount())});
   }
   return sum.hex();
 }
 
-std::string sha256_of_bytes(std::span<const std::byte> bytes) {
+std::string sha256_of_text(std::string_view text) {
   Sha256 sum;
-  sum.add(bytes.data(), bytes.size());
+  sum.add(text);
   return sum.hex();
 }
 

@@ -1,12 +1,11 @@
 // Whole files: read, checksum, and write so that a file appears complete or not at all.
 #pragma once
 
-#include <cstddef>
 #include <filesystem>
 #include <functional>
 #include <iosfwd>
-#include <span>
 #include <string>
+#include <string_view>
 
 namespace moesim {
 
@@ -38,8 +37,9 @@ void write_file_atomically(const std::filesystem::path& path,
 
 // Lower-case hexadecimal SHA-256 of the file's bytes. Throws UserError.
 std::string sha256_of_file(const std::filesystem::path& path);
-// The same of bytes in memory.
-std::string sha256_of_bytes(std::span<const std::byte> bytes);
+
+// The same of a text.
+std::string sha256_of_text(std::string_view text);
 
 // Throws UserError unless `path` is an existing regular file: "no such file", "is a directory,
 // ...".

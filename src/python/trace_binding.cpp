@@ -117,7 +117,7 @@ std::unique_ptr<HeldTrace> from_tensors(const std::vector<GivenTensor>& given,
   tensors.reserve(by_name.size());
   for (auto& [name, tensor] : by_name) tensors.push_back(std::move(tensor));
   std::vector<std::byte> image = safetensors_image(std::move(tensors), metadata);
-  std::string sha256 = sha256_of_bytes(image);
+  std::string sha256 = sha256_of_text({reinterpret_cast<const char*>(image.data()), image.size()});
   return std::make_unique<HeldTrace>(Trace::from_bytes(std::move(image), shown), "",
                                      std::move(sha256));
 }

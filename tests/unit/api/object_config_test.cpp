@@ -54,7 +54,8 @@ TEST_SUITE("api/object_config") {
     const std::vector<std::byte> image = trace_image(data);
     ConfigText config = make_config(scenario.config, "config", "/no/such/folder", {});
     config.trace = std::make_shared<const Trace>(Trace::from_bytes(image, "mine"));
-    config.trace_sha256 = sha256_of_bytes(image);
+    config.trace_sha256 =
+        sha256_of_text({reinterpret_cast<const char*>(image.data()), image.size()});
     config.root["trace"]["path"] = "mine";
     const RunReport of_trace = run(config, {});
     CHECK(numbers(of_trace) == numbers(scenario.run()));
