@@ -1,5 +1,6 @@
 """The package installs with pip from the checkout, without a network, and stands on its own there."""
 
+import json
 import os
 import subprocess
 import sys
@@ -46,7 +47,7 @@ def test_the_installed_package_stands_alone(environment, repo_root, tmp_path, mo
     settings = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     result = run(environment / "bin/python", "-c", program, cwd=tmp_path, env=settings)
     assert result.returncode == 0, result.stderr
-    folder, models, speed = __import__("json").loads(result.stdout)
+    folder, models, speed = json.loads(result.stdout)
     assert folder.startswith(str(environment))
     assert models == len(moesim.models())
     assert speed > 0
