@@ -75,6 +75,12 @@ def moesim(package_path):
     return importlib.import_module("moesim")
 
 
+@pytest.fixture
+def in_the_checkout(monkeypatch):
+    """The working directory, so that paths are those that the program gets."""
+    monkeypatch.chdir(REPOSITORY)
+
+
 @pytest.fixture(scope="session")
 def data_dir():
     """The third-party data, which is never copied into the project; skips where it is not at hand."""
