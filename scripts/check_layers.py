@@ -13,7 +13,7 @@ from pathlib import Path
 # Lowest first. A layer may include itself and those before it.
 LAYERS = (
     "core config trace model hardware cache routing prefetch compression engine metrics kernels "
-    "calibration report api"
+    "calibration report api python"
 ).split()
 RANK = {layer: rank for rank, layer in enumerate(LAYERS)}
 # These time real work on the machine that they run on.

@@ -8,15 +8,16 @@ declare -A packages=(
   [test]="doctest-dev libbenchmark-dev python3 python3-pytest python3-numpy python3-matplotlib
           python3-distributed python3-tqdm python3-torch python3-plotly python3-selenium chromium
           chromium-driver g++-aarch64-linux-gnu qemu-user"
+  [python]="pybind11-dev python3-dev python3-numpy python3-venv"
   [report]="python3 python3-numpy python3-plotly python3-matplotlib"
   [tidy]="clang-tidy clang-format"
 )
 
 usage() {
   printf '%s\n' \
-    "usage: scripts/install_dependencies.sh [build] [test] [report] [tidy]" \
-    "Installs the Debian packages that are missing to build (the default), to test, for" \
-    "scripts/report.py, and to check style. Works as root or through sudo."
+    "usage: scripts/install_dependencies.sh [build] [python] [report] [test] [tidy]" \
+    "Installs the Debian packages that are missing to build (the default), to build the Python" \
+    "package, for scripts/report.py, to test, and to check style. Works as root or through sudo."
 }
 
 fail() {
@@ -28,8 +29,8 @@ wanted=()
 for group in "${@:-build}"; do
   case $group in
     -h | --help) usage && exit 0 ;;
-    build | test | report | tidy) read -r -d '' -a names <<<"${packages[$group]}" || true ;;
-    *) fail "unknown argument $group, expected build, test, report or tidy" 2 ;;
+    build | python | report | test | tidy) read -r -d '' -a names <<<"${packages[$group]}" || true ;;
+    *) fail "unknown argument $group, expected build, python, report, test or tidy" 2 ;;
   esac
   wanted+=("${names[@]}")
 done

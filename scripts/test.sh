@@ -52,7 +52,7 @@ test_sanitized() {
     UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 run_tests asan
 }
 
-groups=(build test)
+groups=(build python test)
 if [[ $tidy == yes ]]; then groups+=(tidy); fi
 step "installing what is missing for: ${groups[*]}"
 scripts/install_dependencies.sh "${groups[@]}"

@@ -88,18 +88,26 @@ void run_passes(RunPlan& plan, const ExecuteOptions& options, ObserverList& obse
 }  // namespace
 
 ConfigText load_config(const std::string& path, const std::vector<std::string>& overrides) {
-  ConfigText config;
-  config.shown = path;
-  config.root = read_json_file(path, path);
-  config.base_dir = std::filesystem::path(path).parent_path();
-  if (!config.root.is_object())
-    throw user_error(path, "expected an object, got " + config.root.dump());
+  ConfigText config = make_config(read_json_file(path, path), path,
+                                  std::filesystem::path(path).parent_path(), overrides);
+  config.is_file = true;
+  return config;
+}
+
+ConfigText make_config(Json root, const std::string& shown, const std::filesystem::path& base_dir,
+                       const std::vector<std::string>& overrides) {
+  ConfigText config{std::move(root), shown, base_dir, {}};
+  config.is_file = false;
+  if (!config.root.is_object()) {
+    throw user_error(shown, "expected an object, got " + config.root.dump());
+  }
   apply_overrides(config.root, overrides, config.warnings);
   return config;
 }
 
 std::unique_ptr<RunPlan> plan_run(const ConfigText& config) {
-  return std::make_unique<RunPlan>(read_run_config(config.root, config.shown, config.base_dir));
+  return std::make_unique<RunPlan>(
+      read_run_config(config.root, config.shown, config.base_dir, config.trace));
 }
 
 RunResult execute(RunPlan& plan, const ExecuteOptions& options) {
@@ -113,6 +121,7 @@ RunResult execute(RunPlan& plan, const ExecuteOptions& options) {
   AccessLog log(plan.trace().shape(), record ? events : 0, record ? accesses : 0);
   AccessRecorder recorder(log, plan.config().cache.reset);
   if (record) observers.add(recorder);
+  if (options.observer != nullptr) observers.add(*options.observer);
   run_passes(plan, options, observers);
   RunResult result = metrics.result();
   if (with_bounds) {
@@ -140,14 +149,20 @@ RunResult execute(RunPlan& plan, const ExecuteOptions& options) {
 
 RunReport run(const ConfigText& config, const ExecuteOptions& options) {
   const std::unique_ptr<RunPlan> plan = plan_run(config);
+  return run(config, *plan, options);
+}
+
+RunReport run(const ConfigText& config, RunPlan& plan, const ExecuteOptions& options) {
   RunReport report;
-  report.result = execute(*plan, options);
+  report.result = execute(plan, options);
   auto& warnings = report.result.warnings;
   warnings.insert(warnings.begin(), config.warnings.begin(), config.warnings.end());
-  report.facts = describe_run(*plan);
-  report.inputs.push_back({config.shown, sha256_of_file(config.shown)});
-  report.inputs.push_back({plan->config().trace_shown, sha256_of_file(plan->config().trace_path)});
-  for (const RunConfig::Input& input : plan->config().inputs) {
+  report.facts = describe_run(plan);
+  if (config.is_file) report.inputs.push_back({config.shown, sha256_of_file(config.shown)});
+  report.inputs.push_back(
+      {plan.config().trace_shown,
+       config.trace ? config.trace_sha256 : sha256_of_file(plan.config().trace_path)});
+  for (const RunConfig::Input& input : plan.config().inputs) {
     report.inputs.push_back({input.shown, sha256_of_file(input.path)});
   }
   return report;

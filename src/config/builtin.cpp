@@ -25,7 +25,14 @@ Section read_builtin(const std::string& kind, const std::string& name, ConfigSou
   return read_section(builtin_path(kind, name), "built-in " + kind + "/" + name + ".json", source);
 }
 
+fs::path& carried_folder() {
+  static fs::path folder;
+  return folder;
+}
+
 }  // namespace
+
+void carry_builtin_folder(fs::path folder) { carried_folder() = std::move(folder); }
 
 fs::path builtin_folder() {
   const char* chosen = std::getenv("MOESIM_CONFIG_DIR");
@@ -34,6 +41,7 @@ fs::path builtin_folder() {
       throw user_error("MOESIM_CONFIG_DIR", "no folder " + std::string(chosen));
     return chosen;
   }
+  if (!carried_folder().empty()) return carried_folder();
   std::error_code unknown;
   const fs::path program = fs::read_symlink("/proc/self/exe", unknown);
   fs::path installed = program.parent_path().parent_path() / "share/moesim/configs";

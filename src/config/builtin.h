@@ -10,10 +10,14 @@
 
 namespace moesim {
 
-// The folder that holds models/ and devices/: $MOESIM_CONFIG_DIR, else ../share/moesim/configs
-// beside the folder of the program, else configs/ of the source tree it was built from. Throws
-// UserError when none is there.
+// The folder that holds models/ and devices/: $MOESIM_CONFIG_DIR, else what carry_builtin_folder()
+// was told, else ../share/moesim/configs beside the folder of the program, else configs/ of the
+// source tree it was built from. Throws UserError when none is there.
 std::filesystem::path builtin_folder();
+
+// For who is no program of its own and brings the folder along (the Python package). Call before
+// anything looks for a name.
+void carry_builtin_folder(std::filesystem::path folder);
 
 // Names (file names without .json) of one kind, "models" or "devices", sorted. Throws UserError
 // when the folder is missing.

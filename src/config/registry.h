@@ -66,6 +66,12 @@ class Registry {
     return true;
   }
 
+  // Adds a policy while the program runs, or takes the place of the one of that name. Nobody may
+  // look at the registry meanwhile.
+  void replace(const std::string& name, Entry entry) {
+    entries_.insert_or_assign(name, std::move(entry));
+  }
+
   [[nodiscard]] const std::map<std::string, Entry>& all() const { return entries_; }
 
   [[nodiscard]] std::vector<std::string> names() const {

@@ -19,8 +19,8 @@ namespace fs = std::filesystem;
 // Reads the sections of a configuration one by one and writes down what is in force.
 class ConfigReader {
  public:
-  ConfigReader(const Json& root, const std::string& shown, const fs::path& base_dir)
-      : root_(root, shown, ""), base_dir_(base_dir) {}
+  ConfigReader(const Json& root, const std::string& shown, const fs::path& base_dir, bool has_trace)
+      : root_(root, shown, ""), base_dir_(base_dir), has_trace_(has_trace) {}
 
   RunConfig read() {
     root_.integer_or("schema", 1, 1, 1);
@@ -84,7 +84,7 @@ class ConfigReader {
     keys.shown = section.string("path");
     keys.path = base_dir_ / keys.shown;
     try {
-      require_regular_file(keys.path, keys.shown);
+      if (!has_trace_) require_regular_file(keys.path, keys.shown);
     } catch (const UserError& error) {
       throw section.error("path", error.what());
     }
@@ -300,6 +300,7 @@ class ConfigReader {
 
   Section root_;
   fs::path base_dir_;
+  bool has_trace_;
   Json resolved_;
   std::optional<Section> eviction_;
   std::optional<ExpertAllocation> allocation_;
@@ -313,9 +314,11 @@ UserError RunConfig::error(const std::string& pointer, const std::string& messag
   return user_error(shown + ": " + pointer, message);
 }
 
-RunConfig read_run_config(const Json& root, const std::string& shown, const fs::path& base_dir) {
-  RunConfig config = ConfigReader(root, shown, base_dir).read();
+RunConfig read_run_config(const Json& root, const std::string& shown, const fs::path& base_dir,
+                          std::shared_ptr<const Trace> trace) {
+  RunConfig config = ConfigReader(root, shown, base_dir, trace != nullptr).read();
   config.base_dir = base_dir;
+  config.trace = std::move(trace);
   return config;
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -20,6 +21,7 @@
 #include "engine/token_schedule.h"
 #include "hardware/device.h"
 #include "model/moe_model.h"
+#include "trace/trace.h"
 
 namespace moesim {
 
@@ -67,14 +69,17 @@ struct RunConfig {
   std::optional<ExpertAllocation> allocation;  // weights.allocation
   MissOptions on_miss;
   MemoryOptions memory;
-  std::filesystem::path base_dir{};  // what the paths of this configuration are relative to
+  std::filesystem::path base_dir{};      // what the paths of this configuration are relative to
+  std::shared_ptr<const Trace> trace{};  // already open, in the place of what trace_path names
 
   // "FILE: /pointer: message" for a place of this configuration.
   [[nodiscard]] UserError error(const std::string& pointer, const std::string& message) const;
 };
 
-// Reads a configuration. `base_dir`: the folder that its paths are relative to. Throws UserError.
+// Reads a configuration. `base_dir`: the folder that its paths are relative to. `trace`: already
+// open; the configuration's path is then a name for it and no file is looked for. Throws UserError.
 RunConfig read_run_config(const Json& root, const std::string& shown,
-                          const std::filesystem::path& base_dir);
+                          const std::filesystem::path& base_dir,
+                          std::shared_ptr<const Trace> trace = nullptr);
 
 }  // namespace moesim

@@ -32,7 +32,7 @@ TokenSchedule schedule_of(const RunConfig& config, const Trace& trace) {
 
 RunPlan::RunPlan(RunConfig config)
     : config_(std::move(config)),
-      trace_(Trace::open(config_.trace_path, config_.trace_shown)),
+      trace_(config_.trace ? *config_.trace : Trace::open(config_.trace_path, config_.trace_shown)),
       schedule_(schedule_of(config_, trace_)) {
   check_shapes();
   choose_gate();

@@ -228,7 +228,8 @@ RunResult RunMetrics::result() const {
   result.low_precision = low_precision_;
   result.skipped_experts = skipped_experts_;
   result.warnings = plan_.warnings();
-  const bool reweighs = plan_.session().routing().weight_rule() == WeightRule::kAlteredLogits;
+  const WeightRule rule = plan_.session().routing().weight_rule();
+  const bool reweighs = rule == WeightRule::kAlteredLogits || rule == WeightRule::kOwn;
   if (result.routing.mean.agreement < 1 || reweighs) {
     result.warnings.push_back(
         "open loop: the recorded logits do not react to the experts that this routing swaps, drops "

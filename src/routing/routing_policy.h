@@ -45,6 +45,7 @@ enum class WeightRule : std::uint8_t {
   kShareOfCandidates,  // p_e divided by its sum over the k candidates, of which some do not run:
                        // their mass is lost
   kAlteredLogits,      // the model's own rule on altered_logits() instead of the logits
+  kOwn,                // the policy's, which no rule describes
 };
 
 class RoutingPolicy {

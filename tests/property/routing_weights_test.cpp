@@ -64,6 +64,9 @@ std::vector<double> expected(WeightRule rule, Gate& gate, const Selection& chose
     case WeightRule::kShareOfCandidates:
       scale(weights, sum_of(chosen.weights) / sum_of(weights));
       break;
+    case WeightRule::kOwn:
+      FAIL("a policy of this project follows a rule");
+      break;
   }
   return weights;
 }

@@ -1,7 +1,11 @@
-"""What the Python tests share: the checkout, the program under test, third-party data."""
+"""What the Python tests share: the checkout, the program and the package under test, third-party
+data.
+"""
 
+import importlib
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,6 +51,34 @@ def run_sim(sim):
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def build_dir(sim):
+    """The build folder that the program is from."""
+    return Path(os.environ.get("MOESIM_BUILD_DIR") or sim.parents[1])
+
+
+@pytest.fixture(scope="session")
+def package_path(build_dir):
+    """The folder that holds the Python package; skips where the build has none."""
+    path = build_dir / "python"
+    if not list(path.glob("moesim/_moesim.*.so")):
+        pytest.skip("the build has no Python package (pybind11-dev, python3-dev)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def moesim(package_path):
+    """The Python package of the build."""
+    sys.path.insert(0, str(package_path))
+    return importlib.import_module("moesim")
+
+
+@pytest.fixture
+def in_the_checkout(monkeypatch):
+    """The working directory, so that paths are those that the program gets."""
+    monkeypatch.chdir(REPOSITORY)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Every command in the documentation runs: each fenced block whose info string starts with `sh`.
-What `text` blocks show below a line `$ COMMAND` is what the command prints.
+What `text` blocks show below a line `$ COMMAND` is what the command prints. So do the `python` blocks,
+each as a program of its own, which prints what a `text` block right behind it shows.
 
 The blocks of a document run in their order, in one scratch copy of what the commands use, with `sim`
 on PATH. The info string may add a word: `sh data` needs third-party data and skips where
@@ -10,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +40,8 @@ NO_RUN = {
     "scripts/record_trace.py allenai/": "fetches a model",
     "cmake ": "builds",
     "ctest ": "runs these tests",
+    "python3 -m venv ": "makes an environment in the home folder",
+    "~/moesim/bin/pip install ": "installs into that environment",
 }
 OTHER_SHELLS = {"bash", "shell", "console", "zsh", "shell-session"}
 FENCE = re.compile(r"^ *(```+|~~~+) *(.*?) *$")
@@ -91,6 +95,7 @@ def environment(checkout):
         **os.environ,
         "PATH": f"{checkout / 'build/release/bin'}:/usr/bin:/bin:{os.environ['PATH']}",
         "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": str(checkout / "build/release/python"),
     }
 
 
@@ -99,6 +104,7 @@ def make_checkout(folder, sim):
     checkout = folder / "moesim"
     (checkout / "build/release/bin").mkdir(parents=True)
     (checkout / "build/release/bin/sim").symlink_to(sim)
+    (checkout / "build/release/python").symlink_to(sim.parents[1] / "python")
     for name in COPIED:
         source = REPOSITORY / name
         if source.is_dir():
@@ -153,6 +159,24 @@ def test_the_commands_run(block, checkout_of):
         pytest.skip("MOESIM_DATA_DIR is not set")
     result = run_block(block, checkout_of(block.document))
     assert result.returncode == 0, f"{name_of(block)}\n{result.stdout}\n{result.stderr}"
+
+
+def programs():
+    """The python blocks, each with the text block behind it, or None."""
+    for block, behind in zip(ALL_BLOCKS, [*ALL_BLOCKS[1:], None], strict=True):
+        if block.info[:1] == ["python"]:
+            shows = behind and behind.document == block.document and behind.info[:1] == ["text"]
+            yield pytest.param(block, behind.text if shows else None, id=name_of(block))
+
+
+@pytest.mark.parametrize(("block", "shown"), programs())
+def test_a_python_program_prints_what_is_shown_behind_it(block, shown, checkout_of, package_path):
+    result = run_block(
+        block._replace(text=f"{sys.executable} - <<'END'\n{block.text}END\n"),
+        checkout_of(block.document),
+    )
+    assert (result.returncode, result.stderr) == (0, ""), name_of(block)
+    assert shown is None or result.stdout == shown
 
 
 # A block that shows a run of `configs/phone.json` without the continuation of the line `recorded`.

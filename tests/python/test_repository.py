@@ -84,9 +84,11 @@ def test_the_build_downloads_nothing(repo_root):
 def test_every_source_is_built(repo_root):
     """A source that no CMakeLists.txt names is compiled by nobody, and so checked by nobody."""
     for folder in ("src", "sim"):
-        lists = (repo_root / folder / "CMakeLists.txt").read_text()
-        named = set(re.findall(r"[\w/]+\.cpp\b", lists))
-        globbed = set(re.findall(r"([\w/]+)/\*\.cpp", lists))
+        named, globbed = set(), set()
+        for lists in (repo_root / folder).rglob("CMakeLists.txt"):
+            text, at = lists.read_text(), lists.parent.relative_to(repo_root / folder)
+            named |= {str(at / name) for name in re.findall(r"[\w/]+\.cpp\b", text)}
+            globbed |= {str(at / name) for name in re.findall(r"([\w/]+)/\*\.cpp", text)}
         sources = [file.relative_to(repo_root / folder) for file in (repo_root / folder).rglob("*.cpp")]
         assert sources
         assert [

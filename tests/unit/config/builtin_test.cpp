@@ -59,6 +59,20 @@ TEST_SUITE("config/builtin") {
     CHECK(std::find(names.begin(), names.end(), "olmoe-1b-7b") != names.end());
   }
 
+  TEST_CASE("who brings the folder along says where it is, and the variable is asked first") {
+    const TemporaryFolder carried;
+    fs::create_directories(carried.path() / "models");
+    std::ofstream(carried.path() / "models/own.json") << "{}";
+    carry_builtin_folder(carried.path());
+    CHECK(builtin_names("models") == std::vector<std::string>{"own"});
+    {
+      const ConfigFolder folder;
+      CHECK(builtin_folder() == folder.path());
+    }
+    carry_builtin_folder({});
+    CHECK(builtin_folder() != carried.path());
+  }
+
   TEST_CASE("a reference is an object, a file beside its parent or a built-in name") {
     const ConfigFolder folder;
     ConfigSource source;
