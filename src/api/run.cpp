@@ -145,12 +145,18 @@ RunReport run(const ConfigText& config, const ExecuteOptions& options) {
   auto& warnings = report.result.warnings;
   warnings.insert(warnings.begin(), config.warnings.begin(), config.warnings.end());
   report.facts = describe_run(*plan);
-  report.inputs.push_back({config.shown, sha256_of_file(config.shown)});
-  report.inputs.push_back({plan->config().trace_shown, sha256_of_file(plan->config().trace_path)});
-  for (const RunConfig::Input& input : plan->config().inputs) {
-    report.inputs.push_back({input.shown, sha256_of_file(input.path)});
-  }
+  report.inputs = inputs_of(config, *plan);
   return report;
+}
+
+std::vector<RunReport::Input> inputs_of(const ConfigText& config, const RunPlan& plan) {
+  std::vector<RunReport::Input> inputs{
+      {config.shown, sha256_of_file(config.shown)},
+      {plan.config().trace_shown, sha256_of_file(plan.config().trace_path)}};
+  for (const RunConfig::Input& input : plan.config().inputs) {
+    inputs.push_back({input.shown, sha256_of_file(input.path)});
+  }
+  return inputs;
 }
 
 }  // namespace moesim

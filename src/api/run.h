@@ -43,4 +43,7 @@ RunResult execute(RunPlan& plan, const ExecuteOptions& options);
 // the inputs.
 RunReport run(const ConfigText& config, const ExecuteOptions& options);
 
+// Every file that the run reads, with its checksum. Throws UserError.
+std::vector<RunReport::Input> inputs_of(const ConfigText& config, const RunPlan& plan);
+
 }  // namespace moesim
