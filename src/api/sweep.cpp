@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "api/overrides.h"
+#include "api/shared_runs.h"
 #include "core/errors.h"
 
 namespace moesim {
@@ -142,11 +143,13 @@ class Sweep::Parts {
   void check(std::size_t number) {
     SweepPoint& point = points_[number];
     at_point(point.values, number, [&] {
-      const auto plan = plan_run(point.config);
-      point.identity = identity_of({{"program", program_json()},
-                                    {"config", describe_run(*plan).config},
-                                    {"inputs", inputs_json(inputs_of(point.config, *plan))},
-                                    {"point", point.values}});
+      const auto plan = plan_run(point.config, &shared_.share());
+      shared_.announce(*plan);
+      point.identity =
+          identity_of({{"program", program_json()},
+                       {"config", describe_run(*plan).config},
+                       {"inputs", inputs_json(inputs_of(point.config, *plan, shared_.file_sum()))},
+                       {"point", point.values}});
     });
   }
 
@@ -182,7 +185,9 @@ class Sweep::Parts {
   void run_point(std::size_t number) {
     const SweepPoint& point = points_[number];
     at_point(point.values, number, [&] {
-      const std::string line = line_of(moesim::run(point.config, {}), point.values);
+      ExecuteOptions execute;
+      execute.shared = &shared_;
+      const std::string line = line_of(moesim::run(point.config, execute), point.values);
       file_->append(line);
       rows_[number] = sweep_row(Json::parse(line));
     });
@@ -190,6 +195,7 @@ class Sweep::Parts {
 
   SweepOptions options_;
   SweepGrid grid_;
+  SharedRuns shared_;
   std::vector<SweepPoint> points_;
   std::optional<SweepFile> file_;
   std::vector<std::optional<SweepRow>> rows_;  // [points]
