@@ -29,6 +29,7 @@ int main(int argc, char** argv) {
                                         moesim::program_commit() + ")");
   moesim::cli::add_run_command(app);
   moesim::cli::add_sweep_command(app);
+  moesim::cli::add_compare_command(app);
   moesim::cli::add_list_command(app);
   moesim::cli::add_graph_command(app);
   moesim::cli::add_trace_command(app);
