@@ -28,7 +28,12 @@ class InterruptGuard {
  public:
   explicit InterruptGuard(std::string advice) : advice_(std::move(advice)) {
     sigemptyset(&signals_);
-    for (const int signal : {SIGINT, SIGTERM, kEnd}) sigaddset(&signals_, signal);
+    sigaddset(&signals_, kEnd);
+    for (const int signal : {SIGINT, SIGTERM}) {
+      struct sigaction now {};
+      sigaction(signal, nullptr, &now);
+      if (now.sa_handler != SIG_IGN) sigaddset(&signals_, signal);  // as nohup and & in a script
+    }
     pthread_sigmask(SIG_BLOCK, &signals_, &before_);
     thread_ = std::thread([this] { wait(); });
   }
@@ -94,15 +99,15 @@ void run_sweep(const SweepOptions& options) {
   const auto owned = std::make_shared<Sweep>(options);
   guard.watch(owned);
   Sweep& sweep = *owned;
+  if (options.resume) {
+    fmt::print(stderr, "sim: {} of {} points were there\n", sweep.found(), sweep.points());
+  }
   const bool terminal = isatty(STDERR_FILENO) == 1;
   const StatusLine status(sweep.points() - sweep.found());
   sweep.run([&](std::size_t done) {
     if (terminal) status.show(done);
   });
   if (terminal) StatusLine::clear();
-  if (options.resume) {
-    fmt::print(stderr, "sim: {} of {} points were there\n", sweep.found(), sweep.points());
-  }
   write_sweep_table(sweep.rows(), std::cout);
 }
 

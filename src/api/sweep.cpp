@@ -13,50 +13,56 @@
 #include "api/overrides.h"
 #include "api/shared_runs.h"
 #include "core/errors.h"
+#include "core/files.h"
 
 namespace moesim {
 namespace {
 
-struct SweepPoint {
-  Json values;
-  ConfigText config;
-  std::string identity;  // what makes a line of the file the line of this point
-};
+// Names may hold bytes that are no UTF-8.
+template <class AnyJson>
+std::string text_of(const AnyJson& json) {
+  return json.dump(-1, ' ', false, AnyJson::error_handler_t::replace);
+}
 
 std::string place_of(const Json& values, std::size_t number, std::size_t points) {
   return fmt::format("point {} of {} ({})", number + 1, points, point_text(values));
 }
 
-// Without regard to the order in which the axes were given.
+// What makes a line of the file the line of a point, without regard to the order of the axes. A sum
+// of it, because a grid may have a million points.
 std::string identity_of(const Json& line) {
   const nlohmann::json point = line.at("point");
-  return line.at("program").dump() + line.at("config").dump() + line.at("inputs").dump() +
-         point.dump();
+  return sha256_of_text(text_of(line.at("program")) + text_of(line.at("config")) +
+                        text_of(line.at("inputs")) + text_of(point));
 }
 
 std::string line_of(const RunReport& report, const Json& values) {
   Json line = result_json(report);
   line["point"] = values;
-  return line.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return text_of(line);
 }
 
 }  // namespace
 
 class Sweep::Parts {
  public:
-  explicit Parts(const SweepOptions& options) : options_(options), grid_(read_axes(options.vary)) {
-    read_points();
-    in_parallel(points_.size(), [this](std::size_t i) { check(i); });
+  explicit Parts(const SweepOptions& options)
+      : options_(options),
+        grid_(read_axes(options.vary)),
+        base_(load_config(options.config, {})),
+        identities_(grid_.size()),
+        rows_(grid_.size()) {
+    load_config(options_.config, options_.overrides);  // a mistake there is not one of a point
+    in_parallel(grid_.size(), [this](std::size_t i) { check(i); });
     file_.emplace(options_.out, options_.resume);
-    rows_.resize(points_.size());
     match_lines();
     file_->cut();
   }
 
   void run(const std::function<void(std::size_t)>& progress) {
     std::vector<std::size_t> missing;
-    missing.reserve(points_.size());
-    for (std::size_t i = 0; i < points_.size(); ++i) {
+    missing.reserve(grid_.size());
+    for (std::size_t i = 0; i < grid_.size(); ++i) {
       if (!rows_[i]) missing.push_back(i);
     }
     std::size_t done = 0;
@@ -71,7 +77,7 @@ class Sweep::Parts {
     for (const auto& row : rows_) finished_.push_back(*row);
   }
 
-  [[nodiscard]] std::size_t points() const { return points_.size(); }
+  [[nodiscard]] std::size_t points() const { return grid_.size(); }
   [[nodiscard]] std::size_t found() const { return found_; }
   [[nodiscard]] const std::vector<SweepRow>& rows() const { return finished_; }
   [[nodiscard]] std::unique_lock<std::mutex> pause() { return file_->pause(); }
@@ -84,18 +90,12 @@ class Sweep::Parts {
     return axes;
   }
 
-  void read_points() {
-    const ConfigText base = load_config(options_.config, {});
-    load_config(options_.config, options_.overrides);  // a mistake there is not one of a point
-    points_.reserve(grid_.size());
-    for (std::size_t i = 0; i < grid_.size(); ++i) {
-      SweepPoint point{grid_.point(i), base, ""};
-      std::vector<std::string> overrides = options_.overrides;
-      for (std::string& text : overrides_of(point.values)) overrides.push_back(std::move(text));
-      at_point(point.values, i,
-               [&] { apply_overrides(point.config.root, overrides, point.config.warnings); });
-      points_.push_back(std::move(point));
-    }
+  [[nodiscard]] ConfigText config_of(const Json& values) const {
+    ConfigText config = base_;
+    std::vector<std::string> overrides = options_.overrides;
+    for (std::string& text : overrides_of(values)) overrides.push_back(std::move(text));
+    apply_overrides(config.root, overrides, config.warnings);
+    return config;
   }
 
   // Errors of one point say which.
@@ -141,21 +141,22 @@ class Sweep::Parts {
   }
 
   void check(std::size_t number) {
-    SweepPoint& point = points_[number];
-    at_point(point.values, number, [&] {
-      const auto plan = plan_run(point.config, &shared_.share());
+    const Json values = grid_.point(number);
+    at_point(values, number, [&] {
+      const ConfigText config = config_of(values);
+      const auto plan = plan_run(config, &shared_.share());
       shared_.announce(*plan);
-      point.identity =
+      identities_[number] =
           identity_of({{"program", program_json()},
                        {"config", describe_run(*plan).config},
-                       {"inputs", inputs_json(inputs_of(point.config, *plan, shared_.file_sum()))},
-                       {"point", point.values}});
+                       {"inputs", inputs_json(inputs_of(config, *plan, shared_.file_sum()))},
+                       {"point", values}});
     });
   }
 
   void match_lines() {
     std::map<std::string, std::size_t> by_identity;
-    for (std::size_t i = 0; i < points_.size(); ++i) by_identity[points_[i].identity] = i;
+    for (std::size_t i = 0; i < grid_.size(); ++i) by_identity[identities_[i]] = i;
     const auto& lines = file_->found();
     for (std::size_t i = 0; i < lines.size(); ++i) {
       const std::string place = fmt::format("{}: line {}", options_.out.string(), i + 1);
@@ -183,11 +184,11 @@ class Sweep::Parts {
   }
 
   void run_point(std::size_t number) {
-    const SweepPoint& point = points_[number];
-    at_point(point.values, number, [&] {
+    const Json values = grid_.point(number);
+    at_point(values, number, [&] {
       ExecuteOptions execute;
       execute.shared = &shared_;
-      const std::string line = line_of(moesim::run(point.config, execute), point.values);
+      const std::string line = line_of(moesim::run(config_of(values), execute), values);
       file_->append(line);
       rows_[number] = sweep_row(Json::parse(line));
     });
@@ -196,7 +197,8 @@ class Sweep::Parts {
   SweepOptions options_;
   SweepGrid grid_;
   SharedRuns shared_;
-  std::vector<SweepPoint> points_;
+  ConfigText base_;
+  std::vector<std::string> identities_;  // [points]
   std::optional<SweepFile> file_;
   std::vector<std::optional<SweepRow>> rows_;  // [points]
   std::size_t found_ = 0;

@@ -5,6 +5,7 @@
 #include <functional>
 #include <iosfwd>
 #include <string>
+#include <string_view>
 
 namespace moesim {
 
@@ -36,6 +37,9 @@ void write_file_atomically(const std::filesystem::path& path,
 
 // Lower-case hexadecimal SHA-256 of the file's bytes. Throws UserError.
 std::string sha256_of_file(const std::filesystem::path& path);
+
+// The same of a text.
+std::string sha256_of_text(std::string_view text);
 
 // Throws UserError unless `path` is an existing regular file: "no such file", "is a directory,
 // ...".

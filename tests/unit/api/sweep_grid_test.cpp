@@ -45,7 +45,7 @@ TEST_SUITE("api/sweep grid") {
     CHECK(contains(axis_error("/a="), "--vary /a: expected values, got an empty one"));
     CHECK(contains(axis_error("/a=1,,2"), "expected values, got an empty one"));
     CHECK(contains(axis_error("/a=[]"), "--vary /a: expected values, got none"));
-    CHECK(contains(axis_error("/a=[1,"), "--vary /a: line 1"));
+    CHECK(contains(axis_error("/a=[1,"), "--vary /a: expected JSON, got an error at line 1"));
     CHECK(contains(axis_error("/a={\"x\": 1}"), "expected objects in an array"));
     CHECK(contains(axis_error("/a=1:2"), "expected FROM:TO:STEP, got 1:2"));
     CHECK(contains(axis_error("/a=1:2:0"), "a step that does not lead from FROM to TO"));

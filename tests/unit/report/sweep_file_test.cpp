@@ -70,6 +70,16 @@ TEST_SUITE("report/sweep file") {
     write_sweep_table({sweep_row(line)}, timed);
     CHECK(timed.str() ==
           "/a  /b     hit %  tok/s  MiB/token\n1   word  50.000  2.500          -\n");
+    line["point"] = {{"/a", {{"x", 1}, {"y", {{"z", 2}}}}}};
+    Json other = line;
+    other["point"] = {{"/a", {{"x", 1}, {"y", {{"z", 3}}}}}};
+    Json empty = line;
+    empty["point"] = {{"/a", {{"x", 1}}}};
+    std::ostringstream objects;
+    write_sweep_table({sweep_row(line), sweep_row(other), sweep_row(empty)}, objects);
+    CHECK(contains(objects.str(), "\ny/z=2  50.000"));
+    CHECK(contains(objects.str(), "\ny/z=3  50.000"));
+    CHECK(contains(objects.str(), "\n{}     50.000"));
     std::ostringstream none;
     write_sweep_table({}, none);
     CHECK(none.str().empty());
