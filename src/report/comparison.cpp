@@ -72,14 +72,14 @@ void write_side(const char* name, const Comparison::Side& side, std::ostream& ou
 void write_metrics(const std::vector<Comparison::Metric>& metrics, std::ostream& out) {
   std::size_t width = 0;
   for (const auto& metric : metrics) width = std::max(width, metric.name.size());
-  fmt::print(out, "\n{:<{}}  {:>12}  {:>12}  {:>12}  {:>9}\n", "", width, "A", "B", "B - A", "");
+  fmt::print(out, "\n{:<{}}  {:>12}  {:>12}  {:>12}\n", "", width, "A", "B", "B - A");
   for (const auto& metric : metrics) {
     std::optional<double> difference;
     if (metric.a && metric.b) difference = *metric.b - *metric.a;
     const auto share = relative(metric);
-    fmt::print(out, "{:<{}}  {:>12}  {:>12}  {:>12}  {:>9}\n", metric.name, width,
-               text_of(metric.a), text_of(metric.b), text_of(difference),
-               share ? fmt::format("{:+.2f} %", 100 * *share) : "");
+    fmt::print(out, "{:<{}}  {:>12}  {:>12}  {:>12}{}\n", metric.name, width, text_of(metric.a),
+               text_of(metric.b), text_of(difference),
+               share ? fmt::format("  {:>9}", fmt::format("{:+.2f} %", 100 * *share)) : "");
   }
 }
 
