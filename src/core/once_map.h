@@ -37,7 +37,7 @@ class OnceMap {
     if (slot) return slot;
     slot = std::make_shared<Slot>();
     order_.push_back(key);
-    const std::shared_ptr<Slot> result = slot;
+    std::shared_ptr<Slot> result = slot;
     if (order_.size() > most_) {
       slots_.erase(order_.front());
       order_.pop_front();
