@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <iostream>
@@ -81,7 +82,7 @@ class StatusLine {
   void show(std::size_t done) const {
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
     const double rate = static_cast<double>(done) / std::max(elapsed.count(), 1e-9);
-    const auto left = static_cast<long>(static_cast<double>(missing_ - done) / rate + 0.5);
+    const auto left = std::lround(static_cast<double>(missing_ - done) / rate);
     fmt::print(stderr, "\r{} of {} points, {:.3g} a second, {}:{:02} left   ", done, missing_, rate,
                left / 60, left % 60);
     std::fflush(stderr);
