@@ -8,6 +8,8 @@ namespace moesim::cli {
 
 // Each adds its subcommand to `app`. The callback throws UserError for anything the user can mend.
 void add_run_command(CLI::App& app);
+void add_sweep_command(CLI::App& app);
+void add_compare_command(CLI::App& app);
 void add_list_command(CLI::App& app);
 void add_trace_command(CLI::App& app);         // inspect and synth
 void add_trace_import_command(CLI::App& app);  // `app` is the trace subcommand

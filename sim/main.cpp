@@ -28,6 +28,8 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", std::string("sim ") + moesim::program_version() + " (" +
                                         moesim::program_commit() + ")");
   moesim::cli::add_run_command(app);
+  moesim::cli::add_sweep_command(app);
+  moesim::cli::add_compare_command(app);
   moesim::cli::add_list_command(app);
   moesim::cli::add_graph_command(app);
   moesim::cli::add_trace_command(app);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "api/overrides.h"
+#include "api/shared_runs.h"
 #include "core/files.h"
 #include "engine/hit_bounds.h"
 #include "engine/replay.h"
@@ -22,8 +23,7 @@ double hit_rate(const CacheCounts& counts) {
              : static_cast<double>(counts.hits) / static_cast<double>(counts.accesses);
 }
 
-// Fills in the rates of caches that know the future and returns Belady's.
-double measure_offline(const RunPlan& plan, const AccessLog& log, OfflineHitRates& rates) {
+OfflineRates measure_offline(const RunPlan& plan, const AccessLog& log) {
   const CacheCounts belady = plan.replay_offline("belady", log);
   const CacheCounts bypass = plan.replay_offline("min_bypass", log);
   const HitBounds bounds = hit_bounds(log, plan.cache_options());
@@ -32,10 +32,38 @@ double measure_offline(const RunPlan& plan, const AccessLog& log, OfflineHitRate
     counts.hits = hits;
     return hit_rate(counts);
   };
-  rates.min_bypass = hit_rate(bypass);
-  rates.upper_bound = rate(bounds.upper);
-  rates.lower_bound = rate(std::max({bounds.lower, belady.hits, bypass.hits}));
-  return hit_rate(belady);
+  OfflineRates rates;
+  rates.belady = hit_rate(belady);
+  rates.others.min_bypass = hit_rate(bypass);
+  rates.others.upper_bound = rate(bounds.upper);
+  rates.others.lower_bound = rate(std::max({bounds.lower, belady.hits, bypass.hits}));
+  return rates;
+}
+
+// `recorded`: the executed accesses where they were known only after the run, else null.
+void add_bounds(const RunPlan& plan, const AccessLog* recorded, SharedRuns* shared,
+                RunResult& result) {
+  const std::string caveat = plan.belady_caveat();
+  auto& warnings = result.warnings;
+  if (!caveat.empty() && std::find(warnings.begin(), warnings.end(), caveat) == warnings.end()) {
+    warnings.push_back(caveat);
+  }
+  const auto measure = [&](bool native) {
+    const auto of_plan = [&] {
+      return measure_offline(plan, native ? *plan.native_accesses() : *plan.executed_accesses());
+    };
+    if (shared == nullptr) return of_plan();
+    return shared->offline(plan, native ? plan.native_key() : plan.executed_key(), of_plan);
+  };
+  const OfflineRates of_native = measure(true);
+  result.offline = of_native.others;
+  result.belady_hit_rate = of_native.belady;
+  OfflineRates of_executed = of_native;
+  if (!plan.is_native()) {
+    of_executed = recorded != nullptr ? measure_offline(plan, *recorded) : measure(false);
+  }
+  result.offline_executed = of_executed.others;
+  result.belady_executed_hit_rate = of_executed.belady;
 }
 
 // Runs the passes in time, or without where the plan has no device. Spans are reported for the
@@ -105,42 +133,34 @@ ConfigText make_config(Json root, const std::string& shown, const std::filesyste
   return config;
 }
 
-std::unique_ptr<RunPlan> plan_run(const ConfigText& config) {
+std::unique_ptr<RunPlan> plan_run(const ConfigText& config, RunShare* share) {
   return std::make_unique<RunPlan>(
-      read_run_config(config.root, config.shown, config.base_dir, config.trace));
+      read_run_config(config.root, config.shown, config.base_dir, config.trace), share);
 }
 
 RunResult execute(RunPlan& plan, const ExecuteOptions& options) {
-  RunMetrics metrics(plan, options.keep_rows);
-  ObserverList observers;
-  observers.add(metrics);
   const std::size_t events = plan.schedule().passes.size() * plan.trace().shape().layers;
   const std::uint64_t accesses = events * plan.session().max_visit_experts();
   const bool with_bounds = options.with_bounds && accesses <= kMostAccessesForBounds;
   const bool record = with_bounds && !plan.future_known();
   AccessLog log(plan.trace().shape(), record ? events : 0, record ? accesses : 0);
-  AccessRecorder recorder(log, plan.config().cache.reset);
-  if (record) observers.add(recorder);
-  if (options.observer != nullptr) observers.add(*options.observer);
-  run_passes(plan, options, observers);
-  RunResult result = metrics.result();
+  const auto run_it = [&] {
+    RunMetrics metrics(plan, options.keep_rows);
+    ObserverList observers;
+    observers.add(metrics);
+    AccessRecorder recorder(log, plan.config().cache.reset);
+    if (record) observers.add(recorder);
+    if (options.observer != nullptr) observers.add(*options.observer);
+    run_passes(plan, options, observers);
+    return metrics.result();
+  };
+  const bool derives = options.shared != nullptr && SharedRuns::can_derive(plan) &&
+                       !options.keep_rows && options.timeline == nullptr &&
+                       options.observer == nullptr;
+  RunResult result = derives ? options.shared->derive(plan, run_it) : run_it();
   if (with_bounds) {
-    const std::string caveat = plan.belady_caveat();
-    auto& warnings = result.warnings;
-    if (!caveat.empty() && std::find(warnings.begin(), warnings.end(), caveat) == warnings.end()) {
-      warnings.push_back(caveat);
-    }
-    result.offline.emplace();
-    result.belady_hit_rate = measure_offline(plan, plan.native_accesses(), *result.offline);
-    if (plan.is_native()) {
-      result.offline_executed = result.offline;
-      result.belady_executed_hit_rate = result.belady_hit_rate;
-    } else {
-      result.offline_executed.emplace();
-      if (record) log.finish();
-      result.belady_executed_hit_rate = measure_offline(
-          plan, record ? std::move(log) : plan.executed_accesses(), *result.offline_executed);
-    }
+    if (record) log.finish();
+    add_bounds(plan, record ? &log : nullptr, options.shared, result);
   } else if (options.with_bounds) {
     result.warnings.push_back("the Belady bounds were left out: too many accesses");
   }
@@ -148,24 +168,33 @@ RunResult execute(RunPlan& plan, const ExecuteOptions& options) {
 }
 
 RunReport run(const ConfigText& config, const ExecuteOptions& options) {
-  const std::unique_ptr<RunPlan> plan = plan_run(config);
+  SharedRuns* shared = options.shared;
+  const auto plan = plan_run(config, shared != nullptr ? &shared->share() : nullptr);
   return run(config, *plan, options);
 }
 
 RunReport run(const ConfigText& config, RunPlan& plan, const ExecuteOptions& options) {
+  SharedRuns* shared = options.shared;
   RunReport report;
   report.result = execute(plan, options);
   auto& warnings = report.result.warnings;
   warnings.insert(warnings.begin(), config.warnings.begin(), config.warnings.end());
   report.facts = describe_run(plan);
-  if (config.is_file) report.inputs.push_back({config.shown, sha256_of_file(config.shown)});
-  report.inputs.push_back(
-      {plan.config().trace_shown,
-       config.trace ? config.trace_sha256 : sha256_of_file(plan.config().trace_path)});
-  for (const RunConfig::Input& input : plan.config().inputs) {
-    report.inputs.push_back({input.shown, sha256_of_file(input.path)});
-  }
+  report.inputs =
+      shared != nullptr ? inputs_of(config, plan, shared->file_sum()) : inputs_of(config, plan);
   return report;
+}
+
+std::vector<RunReport::Input> inputs_of(const ConfigText& config, const RunPlan& plan,
+                                        const FileSum& sum) {
+  std::vector<RunReport::Input> inputs;
+  if (config.is_file) inputs.push_back({config.shown, sum(config.shown)});
+  inputs.push_back({plan.config().trace_shown,
+                    config.trace ? config.trace_sha256 : sum(plan.config().trace_path)});
+  for (const RunConfig::Input& input : plan.config().inputs) {
+    inputs.push_back({input.shown, sum(input.path)});
+  }
+  return inputs;
 }
 
 }  // namespace moesim

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "config/json_file.h"
+#include "core/files.h"
 #include "engine/run_plan.h"
 #include "metrics/run_result.h"
 #include "report/run_report.h"
@@ -33,8 +35,10 @@ ConfigText load_config(const std::string& path, const std::vector<std::string>& 
 ConfigText make_config(Json root, const std::string& shown, const std::filesystem::path& base_dir,
                        const std::vector<std::string>& overrides);
 
-// Builds the run that the configuration describes. Throws UserError.
-std::unique_ptr<RunPlan> plan_run(const ConfigText& config);
+// Builds the run that the configuration describes. `share` may be null. Throws UserError.
+std::unique_ptr<RunPlan> plan_run(const ConfigText& config, RunShare* share = nullptr);
+
+class SharedRuns;
 
 struct ExecuteOptions {
   bool keep_rows = false;        // RunResult::rows
@@ -42,6 +46,7 @@ struct ExecuteOptions {
   std::size_t timeline_tokens = 16;
   bool with_bounds = true;          // false: without Belady and what else replays all accesses
   RunObserver* observer = nullptr;  // hears of everything too
+  SharedRuns* shared = nullptr;     // other runs of a sweep
 };
 
 // Runs the plan from beginning to end, bounds included.
@@ -52,5 +57,11 @@ RunResult execute(RunPlan& plan, const ExecuteOptions& options);
 RunReport run(const ConfigText& config, const ExecuteOptions& options);
 // The same with the plan that plan_run() made of it.
 RunReport run(const ConfigText& config, RunPlan& plan, const ExecuteOptions& options);
+
+// Every file that the run reads, with its checksum: that of `sum` where it is given. Throws
+// UserError.
+using FileSum = std::function<std::string(const std::filesystem::path&)>;
+std::vector<RunReport::Input> inputs_of(const ConfigText& config, const RunPlan& plan,
+                                        const FileSum& sum = sha256_of_file);
 
 }  // namespace moesim

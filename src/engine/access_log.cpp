@@ -24,10 +24,21 @@ void AccessLog::add(const LoggedEvent& event, std::span<const Access> accesses) 
 
 void AccessRecorder::on_visit(const Pass& pass, LayerId layer, const VisitOutcome& visit,
                               TimePoint /*at*/) {
-  const bool first_of_pass = last_ != &pass;
-  last_ = &pass;
-  const bool resets = first_of_pass && pass.starts_sequence && reset_ == CacheReset::kSequence;
-  log_.add({layer, visit.is_union, pass.measured, resets, first_of_pass}, visit.accesses);
+  if (begun_ != &pass) begin_pass(pass);
+  log_.add({layer, visit.is_union, pass.measured, resets_, pass.phase == Phase::kPrefill, token_},
+           visit.accesses);
+  resets_ = false;
+}
+
+// A pass that visits no layer counts and resets too.
+void AccessRecorder::on_pass(const PassRecord& record) {
+  if (begun_ != record.pass) begin_pass(*record.pass);
+}
+
+void AccessRecorder::begin_pass(const Pass& pass) {
+  begun_ = &pass;
+  resets_ = resets_ || (pass.starts_sequence && reset_ == CacheReset::kSequence);
+  token_ += pass.phase == Phase::kDecode ? 1 : 0;
 }
 
 AccessLog record_accesses(ExpertSession& session, const TokenSchedule& schedule, CacheReset reset) {
@@ -41,15 +52,15 @@ AccessLog record_accesses(ExpertSession& session, const TokenSchedule& schedule,
   return log;
 }
 
-CacheCounts replay_accesses(const AccessLog& log, const CacheOptions& options,
-                            std::unique_ptr<EvictionPolicy> policy) {
+ReplayCounts replay_accesses(const AccessLog& log, const CacheOptions& options,
+                             std::unique_ptr<EvictionPolicy> policy,
+                             std::span<const std::uint64_t> expert_bytes) {
   const RoutingShape shape = options.shape;
   ExpertCache cache(options, std::move(policy));
-  CacheAccounting all(shape, options.expert_size);
-  CacheCounts measured;
+  CacheAccounting all(shape, {expert_bytes.begin(), expert_bytes.end()});
+  ReplayCounts counts;
   std::vector<ExpertId> experts;
   experts.reserve(shape.experts);
-  std::uint32_t token = 0;
   for (std::size_t number = 0; number < log.events(); ++number) {
     const LoggedEvent& event = log.event(number);
     if (event.resets_before) cache.reset();
@@ -57,14 +68,15 @@ CacheCounts replay_accesses(const AccessLog& log, const CacheOptions& options,
     for (const ExpertKey key : log.accesses().event(number)) {
       experts.push_back(expert_of(key, shape.experts));
     }
-    if (event.starts_pass) ++token;
     const CacheCounts before = all.counts();
-    const EventOutcome outcome = event.is_union ? cache.visit_union(token, event.layer, experts)
-                                                : cache.visit(token, event.layer, experts);
-    all.count(token, event.layer, outcome);
-    if (event.measured) measured += all.counts() - before;
+    const EventOutcome outcome = event.is_union
+                                     ? cache.visit_union(event.token, event.layer, experts)
+                                     : cache.visit(event.token, event.layer, experts);
+    all.count(event.token, event.layer, outcome);
+    if (event.measured) counts.measured += all.counts() - before;
+    if (event.is_prefill) counts.prefill += all.counts() - before;
   }
-  return measured;
+  return counts;
 }
 
 }  // namespace moesim

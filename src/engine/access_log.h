@@ -22,7 +22,8 @@ struct LoggedEvent {
   bool is_union = false;       // of several tokens, in touch order
   bool measured = false;       // counts towards the result
   bool resets_before = false;  // the cache is emptied first (a new sequence with cache.reset)
-  bool starts_pass = false;    // the first event of a pass
+  bool is_prefill = false;     // of a prefill pass
+  std::uint32_t token = 0;     // what lifetimes are measured in: decode passes begun so far
 };
 
 class AccessLog {
@@ -49,11 +50,16 @@ class AccessRecorder final : public RunObserver {
  public:
   AccessRecorder(AccessLog& log, CacheReset reset) : log_(log), reset_(reset) {}
   void on_visit(const Pass& pass, LayerId layer, const VisitOutcome& visit, TimePoint at) override;
+  void on_pass(const PassRecord& record) override;
 
  private:
+  void begin_pass(const Pass& pass);
+
   AccessLog& log_;
   CacheReset reset_;
-  const Pass* last_ = nullptr;
+  const Pass* begun_ = nullptr;  // the pass under way
+  bool resets_ = false;          // before the next event
+  std::uint32_t token_ = 0;
 };
 
 // Walks the schedule with a session whose routing does not look at the cache and writes down what
@@ -61,9 +67,15 @@ class AccessRecorder final : public RunObserver {
 // REQUIRES: !session.routing().looks_at_residency().
 AccessLog record_accesses(ExpertSession& session, const TokenSchedule& schedule, CacheReset reset);
 
-// Replays the log through a cache with the given options and policy; the counts are those of the
-// measured events.
-CacheCounts replay_accesses(const AccessLog& log, const CacheOptions& options,
-                            std::unique_ptr<EvictionPolicy> policy);
+struct ReplayCounts {
+  CacheCounts measured;  // of the measured events
+  CacheCounts prefill;
+};
+
+// Replays the log through a cache with the given options and policy. `expert_bytes`: [layers *
+// experts], what a miss reads.
+ReplayCounts replay_accesses(const AccessLog& log, const CacheOptions& options,
+                             std::unique_ptr<EvictionPolicy> policy,
+                             std::span<const std::uint64_t> expert_bytes);
 
 }  // namespace moesim

@@ -30,9 +30,12 @@ TokenSchedule schedule_of(const RunConfig& config, const Trace& trace) {
 
 }  // namespace
 
-RunPlan::RunPlan(RunConfig config)
+RunPlan::RunPlan(RunConfig config, RunShare* share)
     : config_(std::move(config)),
-      trace_(config_.trace ? *config_.trace : Trace::open(config_.trace_path, config_.trace_shown)),
+      share_(share),
+      trace_(config_.trace       ? *config_.trace
+             : share_ != nullptr ? share_->trace(config_.trace_path, config_.trace_shown)
+                                 : Trace::open(config_.trace_path, config_.trace_shown)),
       schedule_(schedule_of(config_, trace_)) {
   check_shapes();
   choose_gate();

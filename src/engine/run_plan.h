@@ -13,6 +13,7 @@
 #include "engine/expert_session.h"
 #include "engine/memory_arena.h"
 #include "engine/run_config.h"
+#include "engine/run_share.h"
 #include "engine/task_costs.h"
 #include "engine/token_schedule.h"
 #include "model/gate_spec.h"
@@ -23,8 +24,9 @@ namespace moesim {
 
 class RunPlan {
  public:
-  // Opens the trace and builds everything. Throws UserError.
-  explicit RunPlan(RunConfig config);
+  // Opens the trace and builds everything. `share`: what other runs have made already; it must
+  // outlive this. Throws UserError.
+  explicit RunPlan(RunConfig config, RunShare* share = nullptr);
 
   [[nodiscard]] const RunConfig& config() const { return config_; }
   [[nodiscard]] const Trace& trace() const { return trace_; }
@@ -53,12 +55,18 @@ class RunPlan {
 
   // The accesses of the model's own routing, and of the configured routing where it does not look
   // at the cache (else nullopt: they are known only after the run).
-  [[nodiscard]] AccessLog native_accesses() const;
+  [[nodiscard]] std::shared_ptr<const AccessLog> native_accesses() const;
   // Nor do misses change what runs (weights.on_miss).
   [[nodiscard]] bool future_known() const {
     return !session_->routing().looks_at_residency() && !is_mixed();
   }
-  [[nodiscard]] AccessLog executed_accesses() const;
+  [[nodiscard]] std::shared_ptr<const AccessLog> executed_accesses() const;
+  // What decides those accesses, as a text: equal for runs of a sweep that have them in common.
+  [[nodiscard]] std::string native_key() const;
+  [[nodiscard]] std::string executed_key() const;
+  // The executed accesses in this run's cache with its eviction policy: what a run without time
+  // counts. REQUIRES: future_known().
+  [[nodiscard]] ReplayCounts replay_configured(const AccessLog& log) const;
   // An eviction policy that looks ahead, over `log` in this run's cache: the offline bounds.
   [[nodiscard]] CacheCounts replay_offline(const std::string& policy, const AccessLog& log) const;
   // What that bound does not mean here (unequal sizes); "" where it is exact.
@@ -108,7 +116,9 @@ class RunPlan {
   [[nodiscard]] std::unique_ptr<ExpertSession> make_session(
       std::unique_ptr<RoutingPolicy> routing, const CacheOptions& options,
       std::unique_ptr<EvictionPolicy> eviction) const;
-  [[nodiscard]] AccessLog accesses_of(const Section& routing) const;
+  [[nodiscard]] std::string key_of(const Section& routing) const;
+  [[nodiscard]] AccessLog record_accesses_of(const Section& routing) const;
+  [[nodiscard]] std::shared_ptr<const AccessLog> accesses_of(const Section& routing) const;
   [[nodiscard]] std::unique_ptr<ExpertSession> make_mixed_session(
       std::unique_ptr<RoutingPolicy> routing) const;
   [[nodiscard]] std::vector<ExpertFormat> expert_formats() const;
@@ -119,6 +129,7 @@ class RunPlan {
   [[nodiscard]] PrefetchContext prefetch_context(const FutureAccesses* future) const;
 
   RunConfig config_;
+  RunShare* share_;  // may be null
   Trace trace_;
   TokenSchedule schedule_;
   GateSpec gate_;
@@ -128,7 +139,7 @@ class RunPlan {
   std::vector<std::uint64_t> low_bytes_;     // likewise, at low precision; empty unless is_mixed()
   bool knows_bytes_ = false;
   std::optional<TaskCosts> costs_;
-  std::unique_ptr<AccessLog> future_;  // where a policy looks ahead
+  std::shared_ptr<const AccessLog> future_;  // where a policy looks ahead
   std::unique_ptr<Prefetcher> prefetcher_;
   std::unique_ptr<ExpertSession> session_;
   std::unique_ptr<TieredStore> tiers_;  // null where the device has none

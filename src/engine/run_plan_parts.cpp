@@ -84,7 +84,30 @@ Section RunPlan::named(const std::string& policy, const std::string& pointer) co
   return {Json{{"policy", policy}}, config_.shown, pointer};
 }
 
-AccessLog RunPlan::accesses_of(const Section& routing) const {
+// All but what the cache and the machine do: neither changes what a routing accesses that looks at
+// neither.
+std::string RunPlan::key_of(const Section& routing) const {
+  Json key = config_.resolved;
+  key["routing"] = routing.json();
+  key["k"] = k_;
+  for (const char* part : {"device", "prefetch", "memory"}) key.erase(part);
+  // In a batch the rule of accounting decides the order of what is accessed.
+  const Json& cache = config_.resolved.at("cache");
+  key["cache"] = {{"reset", cache.at("reset")}, {"accounting", cache.at("accounting")}};
+  return key.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string RunPlan::native_key() const { return key_of(named("top_k", "/routing")); }
+std::string RunPlan::executed_key() const {
+  return is_native() ? native_key() : key_of(config_.routing);
+}
+
+std::shared_ptr<const AccessLog> RunPlan::accesses_of(const Section& routing) const {
+  if (share_ == nullptr) return std::make_shared<const AccessLog>(record_accesses_of(routing));
+  return share_->accesses(key_of(routing), [&] { return record_accesses_of(routing); });
+}
+
+AccessLog RunPlan::record_accesses_of(const Section& routing) const {
   CacheOptions streaming = cache_options_;
   streaming.capacity = 0;
   const auto session = make_session(make_routing(routing), streaming,
@@ -92,13 +115,24 @@ AccessLog RunPlan::accesses_of(const Section& routing) const {
   return record_accesses(*session, schedule_, config_.cache.reset);
 }
 
-AccessLog RunPlan::native_accesses() const { return accesses_of(named("top_k", "/routing")); }
+std::shared_ptr<const AccessLog> RunPlan::native_accesses() const {
+  return accesses_of(named("top_k", "/routing"));
+}
 
-AccessLog RunPlan::executed_accesses() const { return accesses_of(config_.routing); }
+std::shared_ptr<const AccessLog> RunPlan::executed_accesses() const {
+  return is_native() ? native_accesses() : accesses_of(config_.routing);
+}
+
+ReplayCounts RunPlan::replay_configured(const AccessLog& log) const {
+  return replay_accesses(log, cache_options_, make_eviction(config_.eviction, &log.accesses()),
+                         expert_bytes_);
+}
 
 CacheCounts RunPlan::replay_offline(const std::string& policy, const AccessLog& log) const {
   return replay_accesses(log, cache_options_,
-                         make_eviction(named(policy, "/cache/eviction"), &log.accesses()));
+                         make_eviction(named(policy, "/cache/eviction"), &log.accesses()),
+                         expert_bytes_)
+      .measured;
 }
 
 PrefetchContext RunPlan::prefetch_context(const FutureAccesses* future) const {
@@ -138,7 +172,7 @@ void RunPlan::build_session() {
   if (eviction_probe->looks_ahead()) need_future(config_.eviction);
   if (prefetch_looks_ahead) need_future(config_.prefetch);
   if (eviction_probe->looks_ahead() || prefetch_looks_ahead) {
-    future_ = std::make_unique<AccessLog>(accesses_of(config_.routing));
+    future_ = executed_accesses();
   }
   const FutureAccesses* future = future_ ? &future_->accesses() : nullptr;
   auto eviction = make_eviction(config_.eviction, future);

@@ -26,8 +26,9 @@ void add(Durations<Parts>& sum, const Durations<Parts>& more) {
   for (std::size_t i = 0; i < Parts; ++i) sum[i] += more[i];
 }
 
-// Experts that all caches hold together; nothing where experts of one cache differ in size.
-std::optional<std::uint64_t> slots_of(const CacheOptions& options) {
+}  // namespace
+
+std::optional<std::uint64_t> cache_slots(const CacheOptions& options) {
   const std::vector<std::uint64_t>& sizes = options.expert_size;
   const std::size_t experts =
       options.scope == CacheScope::kGlobal ? sizes.size() : options.shape.experts;
@@ -42,8 +43,6 @@ std::optional<std::uint64_t> slots_of(const CacheOptions& options) {
   }
   return slots;
 }
-
-}  // namespace
 
 LatencyStatistics latency_statistics(std::vector<double> values) {
   if (values.empty()) return {};
@@ -222,7 +221,7 @@ RunResult RunMetrics::result() const {
   result.prefetch = prefetch_;
   result.prediction = prediction_.result();
   result.token_cycle_bytes = plan_.token_cycle_bytes();
-  result.cache_slots = slots_of(plan_.cache_options());
+  result.cache_slots = cache_slots(plan_.cache_options());
   result.routing = quality_.result();
   if (plan_.config().schedule.batch.size > 1) result.batch = batch_result(plan_, cache_.accesses);
   result.low_precision = low_precision_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "engine/run_observer.h"
@@ -12,6 +13,9 @@
 #include "metrics/run_result.h"
 
 namespace moesim {
+
+// Experts that all caches hold together; nothing where experts of one cache differ in size.
+std::optional<std::uint64_t> cache_slots(const CacheOptions& options);
 
 class RunMetrics final : public RunObserver {
  public:

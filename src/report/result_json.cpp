@@ -242,16 +242,23 @@ Json throughput_json(const TimeResult& time) {
 
 }  // namespace
 
+Json program_json() { return {{"version", program_version()}, {"commit", program_commit()}}; }
+
+Json inputs_json(const std::vector<RunReport::Input>& inputs) {
+  Json json = Json::array();
+  for (const RunReport::Input& input : inputs) {
+    json.push_back({{"path", input.path}, {"sha256", input.sha256}});
+  }
+  return json;
+}
+
 Json result_json(const RunReport& report) {
   const RunResult& result = report.result;
   Json json;
   json["schema"] = "moesim.result/1";
-  json["program"] = {{"version", program_version()}, {"commit", program_commit()}};
+  json["program"] = program_json();
   json["config"] = report.facts.config;
-  json["inputs"] = Json::array();
-  for (const RunReport::Input& input : report.inputs) {
-    json["inputs"].push_back({{"path", input.path}, {"sha256", input.sha256}});
-  }
+  json["inputs"] = inputs_json(report.inputs);
   json["tokens"] = {{"prefill", result.prefill_tokens},
                     {"warmup", result.warmup_tokens},
                     {"measured", result.measured_tokens}};

@@ -51,6 +51,9 @@ struct RunReport {
 
 // The result document (contract, section 4). What is unknown is null.
 Json result_json(const RunReport& report);
+// Its blocks "program" and "inputs".
+Json program_json();
+Json inputs_json(const std::vector<RunReport::Input>& inputs);
 // The summary that `sim run` prints.
 void write_summary(const RunReport& report, std::ostream& out);
 // token,sequence,position,wall_ms,...: one row per measured token.

@@ -32,7 +32,9 @@ std::uint64_t hits_of(const std::string& policy, const AccessLog& log,
   context.future = &log.accesses();
   context.capacity = options.capacity;
   context.expert_size = options.expert_size;
-  return replay_accesses(log, options, make_eviction({{"policy", policy}}, context)).hits;
+  return replay_accesses(log, options, make_eviction({{"policy", policy}}, context),
+                         options.expert_size)
+      .measured.hits;
 }
 
 // One layer: the most measured hits of any choice of residents, by dynamic programming over sets.

@@ -33,6 +33,17 @@ TEST_SUITE("eviction lfu") {
     CHECK(residents_by_score(cache, LayerId{0}) == Ids{1, 7, 6, 3});
   }
 
+  TEST_CASE("ties by touch: the longest untouched leaves, within a visit too") {
+    for (const bool by_touch : {false, true}) {
+      ExpertCache cache = lfu_cache(4, {{"ties", by_touch ? "touch" : "event"}});
+      evicted_by(cache, {1, 0});  // the best, 1, is touched first
+      evicted_by(cache, {2, 3});
+      CHECK(residents_by_score(cache, LayerId{0}) ==
+            (by_touch ? Ids{1, 0, 2, 3} : Ids{0, 1, 2, 3}));
+      CHECK(evicted_by(cache, {7}) == (by_touch ? Ids{1} : Ids{0}));
+    }
+  }
+
   TEST_CASE("persistent counts survive eviction, resident ones do not") {
     for (const bool persistent : {true, false}) {
       CAPTURE(persistent);
