@@ -16,7 +16,7 @@ TEST_SUITE("calibration/depth_fit") {
     return spec;
   }
 
-  FlashTable table_of(const FlashSpec& spec) {
+  FlashTable depth_table(const FlashSpec& spec) {
     FlashTable table;
     for (const std::uint64_t kib : {4U, 64U, 512U, 2048U}) {
       for (const std::size_t lanes : {1U, 2U, 4U, 8U}) {
@@ -36,7 +36,7 @@ TEST_SUITE("calibration/depth_fit") {
   }
 
   TEST_CASE("the fit finds the values that a table was made with") {
-    const FlashTable table = table_of(falling());
+    const FlashTable table = depth_table(falling());
     FlashSpec base;
     base.qd_limit = 32;
     base.host_delay_us = 7;
