@@ -23,6 +23,15 @@ def table(header, rows):
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
 
 
+def time_per_read(flash):
+    by_depth = flash.get("dev_cmd_us_by_depth")
+    if not by_depth:
+        return f"{flash.get('dev_cmd_us', 0)} us a read"
+    times = ", ".join(f"{us}" for _, us in by_depth)
+    depths = ", ".join(f"{depth:.0f}" for depth, _ in by_depth)
+    return f"{times} us a read with {depths} in flight"
+
+
 def machine_table(results):
     device = results["device"]
     flash, dram, cpu = device["flash"], device["dram"], device["cpu"]
@@ -30,7 +39,7 @@ def machine_table(results):
         ["machine", f"{device['description']}"],
         ["date, program", f"{results['date']}, {results['program']['version']} at "
                           f"{results['program']['commit']}, kernels {results['simd']}"],
-        ["flash", f"{flash['bw_gbps']} GB/s, {flash.get('dev_cmd_us', 0)} us a read, "
+        ["flash", f"{flash['bw_gbps']} GB/s, {time_per_read(flash)}, "
                   f"{flash['host_delay_us']} us on the host"],
         ["memory", f"{dram['cpu_core_gbps']} GB/s by one thread, {dram['cpu_gbps']} by all"],
         ["kernels", f"fp16 {cpu['f16_kernel_gbps']} GB/s by {cpu['threads']} threads, "
