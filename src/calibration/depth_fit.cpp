@@ -11,8 +11,6 @@
 namespace moesim {
 namespace {
 
-constexpr double kMostCommandUs = 500;
-
 using Rows = std::vector<FlashRow>;  // of one number of lanes
 
 double rounded(double value, double per_unit) { return std::round(value * per_unit) / per_unit; }
@@ -31,7 +29,11 @@ double error_of(const Rows& rows, double gbps, double command_us) {
 
 // The time per read that fits these rows best at that rate.
 double command_us(const Rows& rows, double gbps) {
-  const Box box{{0.0}, {std::log1p(kMostCommandUs)}};
+  double longest_us = 0;
+  for (const FlashRow& row : rows) {
+    longest_us = std::max(longest_us, static_cast<double>(row.read_bytes) / row.bytes_per_s * 1e6);
+  }
+  const Box box{{0.0}, {std::log1p(longest_us)}};
   const auto best = minimise_in_box(box, [&](const std::vector<double>& point) {
     return error_of(rows, gbps, std::expm1(point[0]));
   });

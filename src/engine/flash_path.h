@@ -81,7 +81,8 @@ class FlashPath {
   // A complete transfer has been dealt with; its id may be used again.
   void release(std::uint32_t id) { free_transfers_.push_back(id); }
   [[nodiscard]] const ReadRecord& read(std::uint32_t id) const { return reads_[id]; }
-  // Longest time that one of these reads takes when nothing else is going on.
+  // Longest time that one of these reads takes at least: nothing else is waited for, and the device
+  // spends its shortest time per read.
   [[nodiscard]] Duration unshared_time(const ReadSizes& reads) const;
   // Device time of these reads together.
   [[nodiscard]] Duration device_time(const ReadSizes& reads) const;

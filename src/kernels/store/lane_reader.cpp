@@ -31,6 +31,9 @@ class LaneReader final : public StoreReader {
       stop();
       throw user_error("lanes", "expected " + std::to_string(lanes) + " threads, got " +
                                     std::to_string(lanes_.size()) + ": " + error.what());
+    } catch (...) {
+      stop();
+      throw;
     }
   }
   ~LaneReader() override { stop(); }

@@ -51,6 +51,11 @@ TEST_SUITE("calibration/depth_fit") {
             doctest::Approx(falling().command_curve[i].second).epsilon(0.02));
     }
     CHECK(evaluate_flash(table, fit).rms < 0.005);
+    // A device that takes milliseconds is not held to the bounds of a fast one.
+    FlashSpec slow = falling();
+    for (auto& point : slow.command_curve) point.second *= 100;
+    CHECK(fit_by_depth(depth_table(slow), base).command_curve[0].second ==
+          doctest::Approx(5000).epsilon(0.02));
     // What this model is for: the plain one cannot say it.
     CHECK(fit_flash(table, {}, "table").rms > 0.05);
   }
