@@ -180,7 +180,7 @@ def metadata_of(source, recorder, **given):
     """What the file says of the recording; `given` replaces what the configuration implies."""
     found = {
         "model": given["model_name"] or source.name,
-        "top_k": given["top_k"] or top_k_of(source.config),
+        "top_k": recorder.top_k,
         "gate": given["gate"] or gate_of(source.config),
         "experts": recorder.logits[0].shape[-1],
         "layers": ",".join(tap.name for tap in recorder.taps),

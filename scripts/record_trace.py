@@ -156,12 +156,15 @@ def run(arguments):
     else:
         source = record_models.from_transformers(arguments.model, arguments.device, arguments.trust_remote_code)
     routers = record_routers.find_routers(source.model, arguments.router)
-    with record_routers.Recorder(source.model, routers, arguments.output, arguments.next_layer_logits) as recorder:
+    top_k = arguments.top_k or record_models.top_k_of(source.config)
+    with record_routers.Recorder(
+        source.model, routers, arguments.output, arguments.next_layer_logits, top_k
+    ) as recorder:
         record(arguments, source, recorder)
         tensors = recorder.tensors(arguments.dtype)
         metadata = record_models.metadata_of(
-            source, recorder, model_name=arguments.model_name, top_k=arguments.top_k,
-            gate=arguments.gate, provenance=provenance(arguments),
+            source, recorder, model_name=arguments.model_name, gate=arguments.gate,
+            provenance=provenance(arguments),
         )  # fmt: skip
     record_file.write_trace(arguments.out, tensors, metadata)
     report(metadata, tensors)
