@@ -151,7 +151,11 @@ def chooser(temperature, seed):
     def choose(scores):
         if temperature == 0:
             return int(scores.argmax())
-        weights = torch.softmax(scores.cpu().double() / temperature, -1)
+        scores = scores.cpu().double()
+        # From the best one down: a small temperature then gives -infinity, not infinity over infinity.
+        weights = torch.softmax((scores - scores.max()) / temperature, -1)
+        if not bool(torch.isfinite(weights).all()):
+            raise wrong("--temperature", "scores to draw from", "NaN or infinity")
         return int(torch.multinomial(weights, 1, generator=generator))
 
     return choose

@@ -10,6 +10,7 @@ MODEL is a folder or a name that Hugging Face's transformers can load.
 
 import argparse
 import contextlib
+import math
 import sys
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -25,10 +26,12 @@ class Parser(argparse.ArgumentParser):
         raise Usage(f"{message} (see record_trace.py --help)")
 
 
-def at_least(least, kind=int):
+def at_least(least, kind=int, below=math.inf, shown=""):
+    """`shown`: how a message writes the bound `below`."""
+
     def read(text):
         try:
-            if kind(text) >= least:
+            if least <= kind(text) < below:
                 return kind(text)
         except ValueError:
             pass
@@ -70,9 +73,9 @@ def add_tokens(parser):
         help="of the given tokens the first N are prompt, the others count as decoded "
              "(all where tokens are generated, else 0)")
     add("--context", type=at_least(1), metavar="N", help="cut a text into sequences of N tokens")
-    add("--temperature", type=at_least(0, float), default=0.0, metavar="T",
+    add("--temperature", type=at_least(0, float, shown=" and finite"), default=0.0, metavar="T",
         help="draw tokens; 0, the default, takes the best")
-    add("--seed", type=at_least(0), default=1, metavar="N")
+    add("--seed", type=at_least(0, below=2**63, shown=" and < 2^63"), default=1, metavar="N")
 
 
 def check_usage(arguments):
