@@ -35,7 +35,7 @@ def at_least(least, kind=int, below=math.inf, shown=""):
                 return kind(text)
         except ValueError:
             pass
-        raise argparse.ArgumentTypeError(f"expected a number >= {least}, got {text}")
+        raise argparse.ArgumentTypeError(f"expected a number >= {least}{shown}, got {text}")
 
     return read
 
@@ -95,7 +95,7 @@ def require_torch():
 def sequences_of(arguments, source):
     """Lists of token ids."""
     from record_file import wrong
-    from record_models import numbers, text_of
+    from record_models import encoded, numbers, text_of
 
     if arguments.tokens:
         return [numbers(text) for text in arguments.tokens]
@@ -103,10 +103,7 @@ def sequences_of(arguments, source):
         needed = "a module whose factory also returns a function text -> ids"
         raise wrong("--prompt, --text", needed, "none: take --tokens")
     texts = arguments.prompt or [text_of(file) for file in arguments.text]
-    found = [[int(token) for token in source.encode(text)] for text in texts]
-    for i, ids in enumerate(found):
-        if not ids:
-            raise wrong(f"text {i}", "at least one token", "none")
+    found = [encoded(source, text, f"text {i}") for i, text in enumerate(texts)]
     if arguments.context is None:
         return found
     n = arguments.context
@@ -154,6 +151,7 @@ def run(arguments):
     import record_routers
 
     record_file.check_place(arguments.out)
+    record_models.check_device(arguments.device)
     if arguments.module:
         source = record_models.from_file(arguments.module, arguments.device)
     else:
