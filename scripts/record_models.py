@@ -3,9 +3,11 @@ configuration says of gate and k; how it generates."""
 
 import importlib.util
 import json
+import operator
 import os
 import pathlib
 import sys
+from collections.abc import Mapping
 from typing import Any, Callable, NamedTuple, Optional
 
 import torch
@@ -27,6 +29,10 @@ BY_NORM = {
 }  # fmt: skip
 BY_SCORING = {"deepseek": "softmax", "deepseek_v2": "softmax", "deepseek_v3": "sigmoid",
               "glm4_moe_lite": "sigmoid", "kimi_k2": "sigmoid"}  # fmt: skip
+
+# What code of the user may raise; sys.exit in it is an error too, not the end of the recorder.
+FAULTS = (Exception, SystemExit)
+IDS = 2**31  # they stand in the trace as I32
 
 
 class Source(NamedTuple):
@@ -75,7 +81,23 @@ def config_of(model):
 
 
 def short(error):
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    text = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def check_device(device):
+    """Before a model is loaded: whether this PyTorch can compute there and give values back."""
+    try:
+        torch.empty(0, device=device).cpu()
+    except Exception as error:  # a CUDA that was not built in is an AssertionError
+        raise wrong(f"--device {device}", "a device that this PyTorch has, such as cpu", short(error)) from None
+
+
+def placed(model, device, place):
+    try:
+        return model.to(device).eval()
+    except FAULTS as error:
+        raise RecordError(f"{place}: --device {device}: {short(error)}") from None
 
 
 def from_file(place, device):
@@ -95,14 +117,15 @@ def from_file(place, device):
         made = getattr(code, name)()
     except RecordError:
         raise
-    except Exception as error:
+    except FAULTS as error:
         raise RecordError(f"--module {place}: {short(error)}") from None
     finally:
         sys.path.pop(0)
     model, encode = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(model, torch.nn.Module):
         raise wrong(f"--module {place}", "a torch.nn.Module from the factory", type(model).__name__)
-    return Source(name, model.to(device).eval(), encode, config_of(model), False, device, set())
+    model = placed(model, device, f"--module {place}")
+    return Source(name, model, encode, config_of(model), False, device, set())
 
 
 def from_transformers(name, device, trust):
@@ -121,7 +144,27 @@ def from_transformers(name, device, trust):
     ends = set(end if isinstance(end, list) else [] if end is None else [end])
     encode = lambda text: list(tokenizer(text)["input_ids"])  # noqa: E731
     shown = pathlib.Path(name).name
-    return Source(shown, model.to(device).eval(), encode, config_of(model), True, device, ends)
+    model = placed(model, device, f"model {name}")
+    return Source(shown, model, encode, config_of(model), True, device, ends)
+
+
+def encoded(source, text, place):
+    """The ids of a text by the source's own function."""
+    try:
+        found = source.encode(text)
+    except FAULTS as error:
+        raise RecordError(f"{place}: the function text -> ids of {source.name} failed: {short(error)}") from None
+    expected = f"ids from 0 to 2^31 - 1 from the function text -> ids of {source.name}"
+    try:
+        ids = [operator.index(token) for token in found]
+    except FAULTS as error:
+        raise wrong(place, expected, short(error)) from None
+    if not ids:
+        raise wrong(place, "at least one token", "none")
+    for token in ids:
+        if not 0 <= token < IDS:
+            raise wrong(place, expected, token)
+    return ids
 
 
 class Pass(NamedTuple):
@@ -129,19 +172,35 @@ class Pass(NamedTuple):
     cache: Any
 
 
+def scores_of(source, out):
+    """[vocabulary] of the token after the last, from what a model returns."""
+    found = out
+    if not isinstance(out, torch.Tensor) and hasattr(out, "logits"):
+        found = out.logits
+    elif isinstance(out, Mapping):
+        found = out.get("logits")
+    elif isinstance(out, tuple) and out:
+        found = out[0]
+    expected = "scores [1, tokens, vocabulary], alone, first of a tuple, or as logits"
+    if not isinstance(found, torch.Tensor):
+        without = "" if found is out else f" with {type(found).__name__}"
+        raise wrong(f"{source.name}: output", expected, type(out).__name__ + without)
+    if not found.dim() or not found.numel():
+        raise wrong(f"{source.name}: output", expected, f"a tensor {list(found.shape)}")
+    return found.reshape(-1, found.shape[-1])[-1].float()
+
+
 def forward(source, ids, cache):
     tokens = torch.tensor([ids], dtype=torch.long, device=source.device)
     try:
         if source.caches:
             out = source.model(input_ids=tokens, past_key_values=cache, use_cache=True)
-            return Pass(out.logits[0, -1].float(), out.past_key_values)
-        out = source.model(tokens)
-    except RecordError:  # of a hook
+            return Pass(scores_of(source, out), out.past_key_values)
+        return Pass(scores_of(source, source.model(tokens)), None)
+    except RecordError:  # of a hook, or of the output
         raise
-    except Exception as error:
+    except FAULTS as error:
         raise RecordError(f"{source.name}: a pass over {len(ids)} tokens failed: {short(error)}") from None
-    scores = getattr(out, "logits", out[0] if isinstance(out, tuple) else out)
-    return Pass(scores.reshape(-1, scores.shape[-1])[-1].float(), None)
 
 
 def chooser(temperature, seed):
@@ -151,7 +210,11 @@ def chooser(temperature, seed):
     def choose(scores):
         if temperature == 0:
             return int(scores.argmax())
-        weights = torch.softmax(scores.cpu().double() / temperature, -1)
+        scores = scores.cpu().double()
+        # From the best one down: a small temperature then gives -infinity, not infinity over infinity.
+        weights = torch.softmax((scores - scores.max()) / temperature, -1)
+        if not bool(torch.isfinite(weights).all()):
+            raise wrong("--temperature", "scores to draw from", "NaN or infinity")
         return int(torch.multinomial(weights, 1, generator=generator))
 
     return choose
@@ -180,7 +243,7 @@ def metadata_of(source, recorder, **given):
     """What the file says of the recording; `given` replaces what the configuration implies."""
     found = {
         "model": given["model_name"] or source.name,
-        "top_k": given["top_k"] or top_k_of(source.config),
+        "top_k": recorder.top_k,
         "gate": given["gate"] or gate_of(source.config),
         "experts": recorder.logits[0].shape[-1],
         "layers": ",".join(tap.name for tap in recorder.taps),
@@ -205,6 +268,6 @@ def numbers(text):
         found = [int(part) for part in text.strip(" []\n").replace(",", " ").split()]
     except ValueError:
         found = []
-    if not found or min(found) < 0 or max(found) >= 2**31:
+    if not found or min(found) < 0 or max(found) >= IDS:
         raise wrong(f"--tokens {json.dumps(text)}", "ids >= 0 such as 1,5,7", "none" if not found else "others")
     return found

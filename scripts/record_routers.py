@@ -186,8 +186,10 @@ def selection_bias(model, name, experts):
 class Recorder:
     """All routers of a model. Use as a context: the hooks are gone at its end."""
 
-    def __init__(self, model, routers, output="auto", next_layer=False):
-        self.model, self.next_layer = model, next_layer
+    def __init__(self, model, routers, output="auto", next_layer=False, top_k=None):
+        if next_layer and len(routers) < 2:
+            raise wrong("--next-layer-logits", "at least two routers", f"only {routers[0][0]}")
+        self.model, self.next_layer, self.top_k = model, next_layer, top_k
         self.taps = [Tap(name, module, output) for name, module in routers]
         self.logits, self.next_logits, self.l1 = [], [], []
         self.tokens, self.sequences, self.phases = [], [], []
@@ -214,6 +216,9 @@ class Recorder:
 
     def _check(self, taken):
         experts = taken[0][1].shape[-1]
+        if self.top_k is not None and self.top_k > experts:  # now, not after a long recording
+            expected = f"at most the {experts} experts of {self.taps[0].name}"
+            raise wrong("top_k of --top-k or the configuration", expected, self.top_k)
         for layer, (tap, (_, logits)) in enumerate(zip(self.taps, taken)):
             if logits.shape[-1] != experts:
                 raise wrong(f"router {tap.name}", f"{experts} experts, as at {self.taps[0].name}", logits.shape[-1])

@@ -10,6 +10,7 @@ MODEL is a folder or a name that Hugging Face's transformers can load.
 
 import argparse
 import contextlib
+import math
 import sys
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -25,14 +26,16 @@ class Parser(argparse.ArgumentParser):
         raise Usage(f"{message} (see record_trace.py --help)")
 
 
-def at_least(least, kind=int):
+def at_least(least, kind=int, below=math.inf, shown=""):
+    """`shown`: how a message writes the bound `below`."""
+
     def read(text):
         try:
-            if kind(text) >= least:
+            if least <= kind(text) < below:
                 return kind(text)
         except ValueError:
             pass
-        raise argparse.ArgumentTypeError(f"expected a number >= {least}, got {text}")
+        raise argparse.ArgumentTypeError(f"expected a number >= {least}{shown}, got {text}")
 
     return read
 
@@ -70,9 +73,9 @@ def add_tokens(parser):
         help="of the given tokens the first N are prompt, the others count as decoded "
              "(all where tokens are generated, else 0)")
     add("--context", type=at_least(1), metavar="N", help="cut a text into sequences of N tokens")
-    add("--temperature", type=at_least(0, float), default=0.0, metavar="T",
+    add("--temperature", type=at_least(0, float, shown=" and finite"), default=0.0, metavar="T",
         help="draw tokens; 0, the default, takes the best")
-    add("--seed", type=at_least(0), default=1, metavar="N")
+    add("--seed", type=at_least(0, below=2**63, shown=" and < 2^63"), default=1, metavar="N")
 
 
 def check_usage(arguments):
@@ -92,7 +95,7 @@ def require_torch():
 def sequences_of(arguments, source):
     """Lists of token ids."""
     from record_file import wrong
-    from record_models import numbers, text_of
+    from record_models import encoded, numbers, text_of
 
     if arguments.tokens:
         return [numbers(text) for text in arguments.tokens]
@@ -100,10 +103,7 @@ def sequences_of(arguments, source):
         needed = "a module whose factory also returns a function text -> ids"
         raise wrong("--prompt, --text", needed, "none: take --tokens")
     texts = arguments.prompt or [text_of(file) for file in arguments.text]
-    found = [[int(token) for token in source.encode(text)] for text in texts]
-    for i, ids in enumerate(found):
-        if not ids:
-            raise wrong(f"text {i}", "at least one token", "none")
+    found = [encoded(source, text, f"text {i}") for i, text in enumerate(texts)]
     if arguments.context is None:
         return found
     n = arguments.context
@@ -151,17 +151,21 @@ def run(arguments):
     import record_routers
 
     record_file.check_place(arguments.out)
+    record_models.check_device(arguments.device)
     if arguments.module:
         source = record_models.from_file(arguments.module, arguments.device)
     else:
         source = record_models.from_transformers(arguments.model, arguments.device, arguments.trust_remote_code)
     routers = record_routers.find_routers(source.model, arguments.router)
-    with record_routers.Recorder(source.model, routers, arguments.output, arguments.next_layer_logits) as recorder:
+    top_k = arguments.top_k or record_models.top_k_of(source.config)
+    with record_routers.Recorder(
+        source.model, routers, arguments.output, arguments.next_layer_logits, top_k
+    ) as recorder:
         record(arguments, source, recorder)
         tensors = recorder.tensors(arguments.dtype)
         metadata = record_models.metadata_of(
-            source, recorder, model_name=arguments.model_name, top_k=arguments.top_k,
-            gate=arguments.gate, provenance=provenance(arguments),
+            source, recorder, model_name=arguments.model_name, gate=arguments.gate,
+            provenance=provenance(arguments),
         )  # fmt: skip
     record_file.write_trace(arguments.out, tensors, metadata)
     report(metadata, tensors)

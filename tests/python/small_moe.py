@@ -1,6 +1,8 @@
 """A small mixture-of-experts language model in PyTorch, with random weights, for tests of the recorder.
 Each kind routes as some family does. `computed` of a router keeps what it said in each call."""
 
+import sys
+
 import torch
 from torch import nn
 
@@ -151,6 +153,11 @@ class SmallMoe(nn.Module):
         return self.layers[layer].mlp.gate.computed
 
 
+class Immovable(SmallMoe):
+    def to(self, device):
+        raise RuntimeError(f"no room on {device}")
+
+
 MADE = []  # the models that the factories made, for tests to look into
 
 
@@ -228,3 +235,23 @@ def not_a_module():
 
 def failing():
     raise ValueError("no weights here")
+
+
+def exiting():
+    sys.exit(3)
+
+
+def immovable():
+    return Immovable(Linear)
+
+
+def single():
+    model, _ = made(Linear)
+    model.layers = model.layers[:1]
+    return model
+
+
+def with_large_k():
+    model, _ = made(Linear)
+    model.config = {"num_experts_per_tok": EXPERTS + 1}
+    return model

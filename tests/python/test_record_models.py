@@ -1,4 +1,5 @@
-"""Which models scripts/record_trace.py knows: the families' routers, their gates, transformers' API."""
+"""Which models scripts/record_trace.py knows: the families' routers, their gates, transformers' API; modules
+of one's own; how they generate."""
 
 import json
 import re
@@ -10,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs Debian's python3-torch")
 np = pytest.importorskip("numpy", reason="needs Debian's python3-numpy")
 
+import odd_moe  # noqa: E402
 import record_models  # noqa: E402
 import record_routers  # noqa: E402
 import record_trace  # noqa: E402
@@ -149,3 +151,58 @@ def test_transformers_models_end_where_they_say_so(fake_transformers, tmp_path):
 def test_a_model_that_transformers_cannot_load_is_one_line(fake_transformers, tmp_path, capsys):
     refused(capsys, ["absent", "--prompt", "a", "--out", tmp_path / "x"],
             "model absent: OSError: absent is not a local folder")  # fmt: skip
+
+
+# --- modules of one's own ----------------------------------------------------------------------
+
+
+ODD = odd_moe.__file__
+
+
+@pytest.mark.parametrize("factory", ["mapping", "tensors"])
+def test_a_module_may_return_a_mapping_and_its_function_a_tensor(factory, tmp_path, record):
+    text = ["--tokens", "65,32"] if factory == "mapping" else ["--prompt", "A "]
+    given = ["--module", f"{ODD}:{factory}", *text, "--max-new-tokens", "4", "--out", str(tmp_path / "x")]
+    assert record_trace.main(given) == 0
+    _, expected, _ = record("linear", "--prompt", "A ", "--max-new-tokens", 4)
+    found = read(tmp_path / "x")[1]
+    assert found["token_ids"].tolist() == expected["token_ids"].tolist()
+    assert np.array_equal(found["router_logits"], expected["router_logits"])
+
+
+OUTPUT = "output: expected scores [1, tokens, vocabulary], alone, first of a tuple, or as logits, got "
+ENCODING = "text 0: expected ids from 0 to 2^31 - 1 from the function text -> ids of "
+FAULTS = [
+    ("unnamed", f"unnamed: {OUTPUT}dict with NoneType\n"),
+    ("listed", f"listed: {OUTPUT}list\n"),
+    ("summed", f"summed: {OUTPUT}a tensor []\n"),
+    ("leaving", "leaving: a pass over 1 tokens failed: SystemExit\n"),
+    ("wordless", "text 0: the function text -> ids of wordless failed: KeyError: 'a'\n"),
+    ("quitting", "text 0: the function text -> ids of quitting failed: SystemExit: 3\n"),
+    ("fractional", f"{ENCODING}fractional, got TypeError: 'float' object cannot be "),
+    ("countless", f"{ENCODING}countless, got TypeError: 'NoneType' object is not iterable\n"),
+    ("negative", f"{ENCODING}negative, got -1\n"),
+]
+
+
+@pytest.mark.parametrize(("factory", "line"), FAULTS, ids=[fault[0] for fault in FAULTS])
+def test_a_module_that_cannot_be_used_is_one_line_and_no_file(factory, line, tmp_path, capsys):
+    given = ["--tokens", "1"] if factory in ("unnamed", "listed", "summed", "leaving") else ["--prompt", "a"]
+    refused(capsys, ["--module", f"{ODD}:{factory}", *given, "--out", tmp_path / "x"], line)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- generating --------------------------------------------------------------------------------
+
+
+def test_the_smallest_temperature_draws_the_best_token(record):
+    drawn = record("linear", *generate("--temperature", "1e-320"))[1]["token_ids"]
+    assert drawn.tolist() == record("linear", *generate())[1]["token_ids"].tolist()
+
+
+def test_drawing_takes_the_largest_seed_and_refuses_what_has_no_best():
+    choose = record_models.chooser(1.0, 2**63 - 1)
+    assert choose(torch.tensor([0.0, float("-inf")])) == 0
+    for scores in ([0.0, float("nan")], [0.0, float("inf")], [float("-inf")] * 2):
+        with pytest.raises(RecordError, match="--temperature: expected scores to draw from, got NaN or inf"):
+            choose(torch.tensor(scores))

@@ -191,6 +191,16 @@ ERRORS = [
     ("not_a_module", ["--tokens", "1"], "expected a torch.nn.Module from the factory, got int"),
     ("failing", ["--tokens", "1"], "small_moe.py:failing: ValueError: no weights here"),
     ("absent", ["--tokens", "1"], "small_moe.py: expected a function absent, got none"),
+    ("exiting", ["--tokens", "1"], "small_moe.py:exiting: SystemExit: 3\n"),
+    ("immovable", ["--tokens", "1"], "small_moe.py:immovable: --device cpu: RuntimeError: no room on cpu"),
+    ("single", ["--tokens", "1", "--next-layer-logits"], "--next-layer-logits: expected at least two routers, got only layers.0.mlp.gate"),
+    # The next sequence would fail: these are known after the first pass.
+    ("linear", ["--tokens", "1", "--tokens", "999", "--top-k", "9"], "top_k of --top-k or the configuration: expected at most the 8 experts of layers.0.mlp.gate, got 9"),
+    ("with_large_k", ["--tokens", "1", "--tokens", "999"], "top_k of --top-k or the configuration: expected at most the 8 experts of layers.0.mlp.gate, got 9"),
+    # The factory would fail: a device is looked at before.
+    ("failing", ["--tokens", "1", "--device", "nosuch"], "--device nosuch: expected a device that this PyTorch has, such as cpu, got RuntimeError: "),
+    ("failing", ["--tokens", "1", "--device", "cuda:99"], "--device cuda:99: expected a device that this PyTorch has, such as cpu, got "),
+    ("failing", ["--tokens", "1", "--device", "meta"], "--device meta: expected a device that this PyTorch has, such as cpu, got NotImplementedError: "),
 ]  # fmt: skip
 
 
@@ -206,6 +216,9 @@ USAGE = [
     (["m", "--module", "x.py:y", "--tokens", "1"], "expected MODEL or --module FILE.py:FACTORY, got both"),
     (["m", "--tokens", "1", "--context", "3"], "--context: expected --text beside it, got none"),
     (["m", "--tokens", "1", "--top-k", "0"], "expected a number >= 1, got 0"),
+    (["m", "--tokens", "1", "--seed", str(2**63)], f"expected a number >= 0 and < 2^63, got {2**63}"),
+    (["m", "--tokens", "1", "--seed", "-1"], "expected a number >= 0 and < 2^63, got -1"),
+    (["m", "--tokens", "1", "--temperature", "inf"], "expected a number >= 0 and finite, got inf"),
     (["--module", "x", "--tokens", "1"], "--module x: expected FILE.py:FACTORY, got x"),
     (["--module", "/absent.py:y", "--tokens", "1"], "--module /absent.py: expected a file, got no such file"),
     (["m"], "one of the arguments --prompt --text --tokens is required"),
