@@ -61,7 +61,7 @@ class InterruptGuard {
     Sweep* sweep = sweep_;
     std::unique_lock<std::mutex> pause;
     if (sweep != nullptr) pause = sweep->pause();
-    fmt::print(stderr, "\nsim: interrupted; {}\n", advice_);
+    fmt::print(stderr, "\nsim: interrupted; {}\n", sweep != nullptr ? advice_ : "nothing was run");
     _exit(kKilledBySignal + signal);
   }
 

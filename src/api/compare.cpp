@@ -75,7 +75,11 @@ std::optional<std::pair<std::string, std::size_t>> selector(const std::string& s
 
 Json read_source(const std::string& source) {
   if (const auto line = selector(source)) {
-    const std::vector<std::string> lines = lines_of(read_text_file(line->first, line->first));
+    const std::string text = read_text_file(line->first, line->first);
+    const std::vector<std::string> lines = lines_of(text);
+    if (lines.size() > 1 && Json::accept(text)) {
+      throw user_error(source, "expected no line number, because the file is one result");
+    }
     if (line->second == 0 || line->second > lines.size()) {
       throw user_error(
           source, fmt::format("expected a line from 1 to {}, got {}", lines.size(), line->second));
@@ -91,11 +95,19 @@ Json read_source(const std::string& source) {
   return parse_json(text, source);
 }
 
+// Paths and checksums, where a result has them.
+bool has_inputs(const Json& result) {
+  const Json inputs = result.value("inputs", Json::array());
+  return inputs.is_array() && std::all_of(inputs.begin(), inputs.end(), [](const Json& input) {
+           return input.is_object() && input.value("path", Json("")).is_string();
+         });
+}
+
 Json read_result(const std::string& source) {
   Json result = read_source(source);
   const bool is_result = result.is_object() && result.value("schema", Json()) == "moesim.result/1";
   if (!is_result || !result.value("config", Json()).is_object() ||
-      !result.value("cache", Json()).is_object()) {
+      !result.value("cache", Json()).is_object() || !has_inputs(result)) {
     throw user_error(source, "expected a result of sim run --json or a line of sim sweep");
   }
   return result;
@@ -160,7 +172,7 @@ TokenTimes read_tokens(const std::string& path, const Json& result, const std::s
   return tokens;
 }
 
-// "12.3 % faster", "no faster and no slower".
+// "12.3 % faster".
 std::string change_text(double ratio, const char* more, const char* less) {
   const double percent = ratio >= 1 ? 100 * (ratio - 1) : 100 * (1 - ratio);
   return fmt::format("{:.3g} % {}", percent, ratio >= 1 ? more : less);
@@ -207,17 +219,16 @@ class Comparer {
     const TokenTimes b = read_tokens(options_.tokens->second, b_, options_.b);
     const std::vector<double>& of_a = timed_ ? a.wall_ms : a.misses;
     const std::vector<double>& of_b = timed_ ? b.wall_ms : b.misses;
-    const auto none = [](const std::vector<double>& values) {
-      return std::all_of(values.begin(), values.end(), [](double value) { return value == 0; });
-    };
-    if (none(of_a) || none(of_b)) return;  // nothing to compare with
+    const bool paired = is_paired(a, b);
+    const auto ratio = bootstrap_ratio(of_a, of_b, paired, options_.seed);
+    if (!ratio) return;
     Comparison::Interval interval;
     interval.of = timed_ ? "wall_ms" : "misses";
-    interval.paired = is_paired(a, b);
+    interval.paired = paired;
     interval.tokens_a = of_a.size();
     interval.tokens_b = of_b.size();
     interval.seed = options_.seed;
-    interval.ratio = bootstrap_ratio(of_a, of_b, interval.paired, options_.seed);
+    interval.ratio = *ratio;
     comparison_.interval = interval;
   }
 
@@ -234,11 +245,15 @@ class Comparer {
     const double mean_a = timed_ ? *a : *a / tokens_a;
     const double mean_b = timed_ ? *b : *b / tokens_b;
     if (mean_a == mean_b) {
-      return fmt::format("No difference: {} the same of both.",
-                         timed_ ? "the mean time of a token is" : "misses a token are");
+      return timed_ ? "No difference: the mean time of a token is the same of both."
+                    : "Without time: no difference, misses a token are the same of both.";
     }
     if (mean_a == 0 || mean_b == 0) return "Without time: only one of them misses at all.";
     const std::string change = what + change_text(mean_a / mean_b, more, less);
+    if (!comparison_.interval && options_.tokens) {
+      return change + (timed_ ? "; the tokens are too few to say how sure that is."
+                              : "; too few tokens, or too few that miss, to say how sure that is.");
+    }
     if (!comparison_.interval) {
       return change +
              "; how sure that is cannot be said without tokens (--tokens-csv A.csv B.csv).";

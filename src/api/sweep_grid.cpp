@@ -65,6 +65,8 @@ std::vector<Json> range(const std::string& axis, const std::vector<std::string>&
   const double steps = std::floor((to - from) / step + 1e-9);
   if (step == 0 || !(steps >= 0)) refuse("a step that does not lead from FROM to TO");
   if (steps >= static_cast<double>(kMostPoints)) refuse("more than a million values");
+  constexpr double kExact = 9007199254740992;  // 2^53: beyond, doubles skip integers
+  if (std::max(std::abs(from), std::abs(to)) > kExact) refuse("a number beyond 2^53");
   const bool whole = std::all_of(parts.begin(), parts.end(), [](const std::string& part) {
     return Json::parse(part).is_number_integer();
   });
@@ -134,7 +136,8 @@ SweepGrid::SweepGrid(std::vector<SweepAxis> axes) : axes_(std::move(axes)) {
     for (std::size_t j = 0; j < i; ++j) check_pair(axes_[j].pointer, axis.pointer);
     std::vector<std::string> texts;
     texts.reserve(axis.values.size());
-    for (const Json& value : axis.values) texts.push_back(value.dump());
+    // Keys sorted: an object is the same in any order.
+    for (const Json& value : axis.values) texts.push_back(nlohmann::json(value).dump());
     std::sort(texts.begin(), texts.end());
     const auto twice = std::adjacent_find(texts.begin(), texts.end());
     if (twice != texts.end()) {

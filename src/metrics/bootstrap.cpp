@@ -24,7 +24,9 @@ class Circle {
 
   [[nodiscard]] std::size_t size() const { return size_; }
   [[nodiscard]] std::size_t block() const { return block_; }
-  [[nodiscard]] std::size_t blocks() const { return (size_ + block_ - 1) / block_; }
+  [[nodiscard]] std::size_t blocks() const {
+    return size_ == 0 ? 0 : (size_ + block_ - 1) / block_;
+  }
   // Of the values in block `number`, the last one being cut so that as many are drawn as there are.
   [[nodiscard]] double sum(std::size_t first, std::size_t number) const {
     const std::size_t length = std::min(block_, size_ - number * block_);
@@ -53,10 +55,11 @@ void draw_places(const Circle& circle, Rng& rng, std::vector<std::size_t>& place
 
 }  // namespace
 
-RatioInterval bootstrap_ratio(std::span<const double> a, std::span<const double> b, bool paired,
-                              std::uint64_t seed) {
+std::optional<RatioInterval> bootstrap_ratio(std::span<const double> a, std::span<const double> b,
+                                             bool paired, std::uint64_t seed) {
   const Circle of_a(a);
   const Circle of_b(b);
+  if (std::min(of_a.blocks(), of_b.blocks()) < kLeastBlocks) return std::nullopt;
   Rng rng = Rng::for_component(seed, "bootstrap");
   std::vector<std::size_t> places_a;
   std::vector<std::size_t> places_b;
@@ -67,13 +70,16 @@ RatioInterval bootstrap_ratio(std::span<const double> a, std::span<const double>
   for (std::size_t i = 0; i < kResamples; ++i) {
     draw_places(of_a, rng, places_a);
     if (!paired) draw_places(of_b, rng, places_b);
-    ratios.push_back(draw_mean(of_a, places_a) / draw_mean(of_b, paired ? places_a : places_b));
+    const double mean_a = draw_mean(of_a, places_a);
+    const double mean_b = draw_mean(of_b, paired ? places_a : places_b);
+    if (!(mean_a > 0 && mean_b > 0)) return std::nullopt;
+    ratios.push_back(mean_a / mean_b);
   }
   std::sort(ratios.begin(), ratios.end());
   const auto at = [&](double share) {
     return ratios[static_cast<std::size_t>(std::lround(share * (kResamples - 1)))];
   };
-  return {of_a.mean() / of_b.mean(), at(0.025), at(0.975), of_a.block(), of_b.block()};
+  return RatioInterval{of_a.mean() / of_b.mean(), at(0.025), at(0.975), of_a.block(), of_b.block()};
 }
 
 }  // namespace moesim

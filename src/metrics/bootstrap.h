@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 namespace moesim {
@@ -16,12 +17,15 @@ struct RatioInterval {
 };
 
 inline constexpr std::size_t kResamples = 4000;
+// Fewer blocks differ too little from draw to draw to say anything.
+inline constexpr std::size_t kLeastBlocks = 8;
 
 // The circular block bootstrap (Politis and Romano, 1992) with blocks of ceil(n^(1/3)) values,
 // because tokens near each other are alike: single draws would make the interval too narrow.
 // `paired`: both draw the same places. Percentile interval. Equal arguments give equal results.
-// REQUIRES: neither is empty, sums > 0; equal sizes where paired.
-RatioInterval bootstrap_ratio(std::span<const double> a, std::span<const double> b, bool paired,
-                              std::uint64_t seed);
+// Nothing where there are fewer than kLeastBlocks blocks, or a resample has a sum of 0, because few
+// values are not 0. REQUIRES: no value below 0; equal sizes where paired.
+std::optional<RatioInterval> bootstrap_ratio(std::span<const double> a, std::span<const double> b,
+                                             bool paired, std::uint64_t seed);
 
 }  // namespace moesim

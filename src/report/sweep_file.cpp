@@ -5,9 +5,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 
 #include "core/errors.h"
 
@@ -48,7 +50,7 @@ void SweepFile::read_lines() {
     const ssize_t got = ::read(file_, buffer.data(), buffer.size());
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) fail("cannot be read");
-    if (got == 0) return;
+    if (got == 0) return require_cut_line(line);
     std::string_view rest(buffer.data(), static_cast<std::size_t>(got));
     for (auto end = rest.find('\n'); end != std::string_view::npos; end = rest.find('\n')) {
       line += rest.substr(0, end);
@@ -59,6 +61,14 @@ void SweepFile::read_lines() {
     }
     line += rest;
   }
+}
+
+// What a killed sweep leaves begins as every line does; anything else is somebody else's.
+void SweepFile::require_cut_line(const std::string& rest) const {
+  constexpr std::string_view kBegin = R"({"schema":"moesim.result/1")";
+  const std::size_t length = std::min(rest.size(), kBegin.size());
+  if (rest.compare(0, length, kBegin.substr(0, length)) == 0) return;
+  throw user_error(path_.string(), "expected the lines of a sweep, got something else at its end");
 }
 
 void SweepFile::cut() {

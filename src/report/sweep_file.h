@@ -13,7 +13,8 @@ namespace moesim {
 class SweepFile {
  public:
   // Without `resume` the file must not exist and is made; with it, it may. Nobody else can write it
-  // through this class until it is closed. Throws UserError.
+  // through this class until it is closed. Throws UserError, also where what follows the last line
+  // end is no part of a line.
   SweepFile(const std::filesystem::path& path, bool resume);
   ~SweepFile();
   SweepFile(const SweepFile&) = delete;
@@ -30,6 +31,7 @@ class SweepFile {
 
  private:
   void read_lines();
+  void require_cut_line(const std::string& rest) const;
   [[noreturn]] void fail(const std::string& what) const;
 
   std::filesystem::path path_;

@@ -34,12 +34,33 @@ std::string text_of_object(const Json& value, const Json& common) {
   return text.empty() ? "{}" : text;
 }
 
+bool continues_character(char byte) { return (static_cast<unsigned char>(byte) & 0xC0U) == 0x80U; }
+
+// In characters of UTF-8.
+std::size_t width_of(const std::string& text) {
+  return static_cast<std::size_t>(std::count_if(
+      text.begin(), text.end(), [](char byte) { return !continues_character(byte); }));
+}
+
+// Of one line, and not wider than a column may be.
+std::string shortened(std::string text) {
+  std::replace_if(
+      text.begin(), text.end(), [](char byte) { return static_cast<unsigned char>(byte) < 0x20; },
+      ' ');
+  if (width_of(text) <= kWidest) return text;
+  std::size_t end = 0;
+  for (std::size_t left = kWidest - 3; left > 0; --left) {
+    do ++end;
+    while (end < text.size() && continues_character(text[end]));
+  }
+  return text.substr(0, end) + "...";
+}
+
 // `common`: of the column, what all its objects have.
 std::string text_of(const Json& value, const Json& common) {
   std::string text =
       value.is_object() && !value.empty() ? text_of_object(value, common) : word_of(value);
-  if (text.size() > kWidest) text = text.substr(0, kWidest - 3) + "...";
-  return text;
+  return shortened(std::move(text));
 }
 
 std::string text_of(const std::optional<double>& value, int digits) {
@@ -57,11 +78,16 @@ Cells header_of(const SweepRow& row, bool timed) {
   return cells;
 }
 
-// By pointer, what the objects of a column have in common, flat; nothing where some are none.
+// By pointer, what the objects of a column have in common, flat; nothing where some are none, or
+// where all are alike and nothing would be left to show.
 Json common_of(const std::vector<SweepRow>& rows) {
   Json common = Json::object();
   for (const auto& axis : rows.front().point.items()) {
     Json shared = axis.value().is_object() ? axis.value().flatten() : Json::object();
+    const auto is_first = [&](const SweepRow& row) {
+      return row.point.at(axis.key()) == axis.value();
+    };
+    if (std::all_of(rows.begin(), rows.end(), is_first)) shared = Json::object();
     for (const SweepRow& row : rows) {
       const Json& value = row.point.at(axis.key());
       const Json flat = value.is_object() ? value.flatten() : Json::object();
@@ -112,15 +138,16 @@ void write_sweep_table(const std::vector<SweepRow>& rows, std::ostream& out) {
   for (const SweepRow& row : rows) lines.push_back(cells_of(row, timed, common));
   std::vector<std::size_t> widths(lines.front().size(), 0);
   for (const Cells& cells : lines) {
-    for (std::size_t i = 0; i < cells.size(); ++i) widths[i] = std::max(widths[i], cells[i].size());
+    for (std::size_t i = 0; i < cells.size(); ++i)
+      widths[i] = std::max(widths[i], width_of(cells[i]));
   }
   const std::size_t values = rows.front().point.size();
   for (const Cells& cells : lines) {
     std::string line;
     for (std::size_t i = 0; i < cells.size(); ++i) {
       const char* gap = i == 0 ? "" : "  ";
-      line += i < values ? fmt::format("{}{:<{}}", gap, cells[i], widths[i])
-                         : fmt::format("{}{:>{}}", gap, cells[i], widths[i]);
+      const std::string padding(widths[i] - width_of(cells[i]), ' ');
+      line += gap + (i < values ? cells[i] + padding : padding + cells[i]);
     }
     out << line << "\n";
   }
