@@ -269,11 +269,18 @@ def read_sweep(path):
     return Sweep(shown, config, list(points.values()))
 
 
+def kind_of(value):
+    """What numbers have in common, or the value: a misspelt name is not found in a number."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return "a number" if number else json.dumps(value, sort_keys=True)
+
+
 def covering(points):
-    """Points that between them have every value of every pointer: what is worth checking first."""
+    """Points that between them have every value of every pointer, of numbers the first: what is worth
+    checking first."""
     seen, chosen = set(), []
     for point in points:
-        new = {(p, json.dumps(v, sort_keys=True)) for p, v in point.point.items()} - seen
+        new = {(p, kind_of(v)) for p, v in point.point.items()} - seen
         if new or not chosen:
             seen |= new
             chosen.append(point)
