@@ -23,7 +23,7 @@ import sys
 import sweep_engines
 import sweep_task
 from sweep_spec import SweepError, covering, read_sweep, wrong
-from sweep_store import Store, csv_text, export, jsonl_text
+from sweep_store import Store, check_export, csv_text, export, jsonl_text
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 DATABASES = {".sqlite", ".sqlite3", ".db"}
@@ -155,6 +155,20 @@ def database_of(out, name):
     return path / name
 
 
+def check_exports(arguments, sweep, name):
+    """What could only fail after every point has run is looked at before any does."""
+    out = pathlib.Path(os.path.realpath(arguments.out))
+    alone = pathlib.Path(arguments.out).suffix in DATABASES
+    made = set() if alone else {out, *out.parents}
+    taken = {os.path.realpath(arguments.spec): "the specification",
+             os.path.realpath(sweep.config): "the configuration",
+             str(out if alone else out / name): "the database"}  # fmt: skip
+    for option, target in (("--csv", arguments.csv), ("--jsonl", arguments.jsonl)):
+        if target is not None:
+            check_export(f"{option} {target}", pathlib.Path(os.path.realpath(target)), made, taken)
+            taken[os.path.realpath(target)] = f"that of {option}"
+
+
 def progress(total, before):
     """A bar on a terminal; nothing elsewhere, or where tqdm (Debian's python3-tqdm) is missing."""
     try:
@@ -233,6 +247,7 @@ def sweep_with(arguments):
     arguments.sim = os.path.abspath(arguments.sim)
     program = program_of(arguments.sim)
     points, name = part_of(sweep, arguments)
+    check_exports(arguments, sweep, name)
     engine = sweep_engines.here
     parts = []
     if arguments.merge is not None:

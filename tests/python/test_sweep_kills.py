@@ -19,6 +19,8 @@ from sweep_scene import (  # noqa: F401
     BASE, CAPACITIES, FAILING, GRID, POINTS, SCRIPT,
     expected, other_sim, refused, results, scene, start, sweep, write_spec,
 )  # fmt: skip
+from sweep_spec import SweepError
+from sweep_store import check_export
 
 
 # --- kills and resumption ----------------------------------------------------------------------
@@ -127,9 +129,37 @@ def test_a_file_that_changes_under_way_is_noticed(sweep, scene, sim, tmp_path):
     assert ran.stderr.endswith("1 of 2 points have a result, 1 refused\n")
 
 
-def test_an_export_that_cannot_be_written_is_one_line(expected, sweep):
-    refused(sweep("spec.json", "--out", "expected", "--resume", "--csv", "no/where.csv"),
-            "no/where.csv: expected a file that can be written, got no such file or directory")  # fmt: skip
+def test_exports_are_looked_at_before_any_point_runs(sweep, scene, sim, tmp_path):
+    killer = KillingSim(tmp_path / "killer", sim)
+    (tmp_path / "folder").mkdir()
+    for option in ("--csv", "--jsonl"):
+        for target, part in (
+            ("no/where.csv", "a file in a folder that exists, got none"),
+            (tmp_path / "folder", "a file, got a folder"),
+            ("unborn", "a file, got a folder"),
+            ("./spec.json", "a file of its own, got the specification"),
+            ("config.json", "a file of its own, got the configuration"),
+            ("unborn/sweep.sqlite", "a file of its own, got the database"),
+        ):
+            ran = sweep("spec.json", "--out", "unborn", option, target, sim=killer.path)
+            refused(ran, f"{option} {target}: expected {part}")
+    refused(sweep("spec.json", "--out", "unborn", "--csv", "both", "--jsonl", "both", sim=killer.path),
+            "--jsonl both: expected a file of its own, got that of --csv")  # fmt: skip
+    assert killer.calls() == 0
+    assert not (scene / "unborn").exists()
+
+
+def test_an_export_folder_without_permission_is_refused(sweep, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(SweepError, match="--csv x: expected a folder that can be written, got one that cannot"):
+        check_export("--csv x", tmp_path / "x", set(), {})
+
+
+def test_exports_may_lie_in_the_folder_that_the_sweep_makes(expected, sweep, scene):
+    ran = sweep("spec.json", "--out", "born/here", "--csv", "born/here/my.csv", "--jsonl", "born/my.jsonl")
+    assert ran.returncode == 0, ran.stderr
+    for ours, theirs in (("here/my.csv", "results.csv"), ("my.jsonl", "results.jsonl")):
+        assert (scene / "born" / ours).read_bytes() == (scene / "expected" / theirs).read_bytes()
 
 
 def test_progress_only_on_a_terminal(sweep, scene, sim):
