@@ -13,6 +13,8 @@ import sys
 
 import pytest
 
+import sweep_engines
+import sweep_task
 from conftest import REPOSITORY
 from sweep_cluster import GENEROUS_S, Cluster, KillingSim, has_slurm, missing_tools
 from sweep_scene import (  # noqa: F401
@@ -52,6 +54,44 @@ def test_an_interrupt_keeps_what_has_ended(expected, sweep, scene, sim, tmp_path
     assert not (scene / "interrupted/results.csv").exists()
     assert sweep("spec.json", "--out", "interrupted", "--resume").returncode == 0
     assert results(scene / "interrupted") == expected
+
+
+def test_what_an_interrupt_has_ended_does_not_run_again(sweep, scene, sim, tmp_path):
+    """A Ctrl-C reaches the programs and the script."""
+    deed = f'echo "$*" >>{tmp_path}/calls; mkdir {tmp_path}/once 2>/dev/null && kill -INT $PPID; kill -INT $$'
+    script = f'case "$*" in *--json*) {deed};; esac\nexec {sim} "$@"'
+    ran = sweep("spec.json", "--out", "group", "--jobs", 2, sim=other_sim(tmp_path, script))
+    assert (ran.returncode, ran.stdout) == (130, "")
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls and len(set(calls)) == len(calls)
+
+
+def test_attempts_end_with_an_interrupt_and_while_the_sweep_stops(monkeypatch):
+    ran, stopping = [], threading.Event()
+
+    def run_point(*task):
+        ran.append(task)
+        return sweep_task.LOST, sweep_task.ended_by(task[0])
+
+    monkeypatch.setattr(sweep_task, "run_point", run_point)
+    assert sweep_engines.attempts((9,), 3, stopping)[1] == "the program was ended by SIGKILL"
+    assert len(ran) == 4
+    sweep_engines.attempts((signal.SIGINT,), 3, stopping)
+    assert len(ran) == 5
+    stopping.set()
+    assert sweep_engines.attempts((9,), 3, stopping)[0] == sweep_task.LOST
+    assert len(ran) == 5
+
+
+def test_few_points_are_in_hand_at_a_time(monkeypatch):
+    monkeypatch.setattr(sweep_task, "run_point", lambda point: (sweep_task.DONE, str(point)))
+    taken = []
+    points = (taken.append(i) or i for i in range(50))
+    engine = sweep_engines.here(points, lambda point: (point,), 3, 0)
+    for ended, result in enumerate(engine, 1):
+        assert result == (result[0], sweep_task.DONE, str(result[0]))
+        assert len(taken) <= ended + sweep_engines.AHEAD * 3
+    assert ended == len(taken) == 50
 
 
 def test_resuming_runs_only_what_is_missing(expected, sweep, scene, sim, tmp_path):

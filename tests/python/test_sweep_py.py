@@ -213,6 +213,9 @@ USAGE = [
     (["spec.json", "--out", "x", "--merge"], "--merge: expected databases of parts, got none in x"),
     (["spec.json", "--out", "x", "--merge", "y.db"], "--merge y.db: expected a database of a sweep, got no such file"),
     (["spec.json", "--out", "x", "--scheduler", "tcp://127.0.0.1:9"], "--scheduler tcp://127.0.0.1:9: expected a running dask-scheduler, got"),
+    (["spec.json", "--out", "x", "--scheduler", "foo"], "--scheduler foo: expected SCHEME://HOST:PORT, got none"),
+    (["spec.json", "--out", "x", "--scheduler", "tls://127.0.0.1:9"], "--scheduler tls://127.0.0.1:9: expected a running dask-scheduler, got"),
+    (["spec.json", "--sim", "/absent"], "--out: expected a folder or a database, got none"),
     (["spec.json", "--out", "x", "--sim", "/absent"], "--sim /absent: expected the program sim (build it, or set MOESIM_SIM), got no such file"),
     (["spec.json", "--out", "x", "--sim", "/bin/echo"], "--sim /bin/echo: expected the program sim, got 'echo "),
 ]  # fmt: skip
@@ -267,6 +270,18 @@ def test_a_defect_of_the_program_ends_with_70(sweep, scene, sim, tmp_path):
     assert ran.returncode == 70
     assert "exit status 70: defect of the program: x\n" in ran.stderr
     assert ran.stderr.endswith(f"0 of {POINTS} points have a result, {POINTS} defect\n")
+
+
+@pytest.mark.parametrize(("deed", "status", "line"), [
+    ("kill -40 $$", 2, "the program was ended by signal 40\n"),
+    ("printf 'sim: error: caf\\351\\n' >&2; exit 70", 70, "exit status 70: caf\ufffd\n"),
+])  # fmt: skip
+def test_odd_ends_of_the_program_are_one_line(deed, status, line, sweep, scene, sim, tmp_path):
+    write_spec(scene, {**GRID, "grid": {"/seed": [1]}}, "one.json")
+    script = f'case "$*" in *--json*) {deed};; esac\nexec {sim} "$@"'
+    ran = sweep("one.json", "--out", f"odd{status}", "--retries", 0, sim=other_sim(tmp_path, script))
+    assert ran.returncode == status
+    assert ran.stderr.startswith('sweep.py: point 0 {"/seed": 1}: ' + line)
 
 
 def test_a_program_that_cannot_check_a_point_is_named_before_anything_runs(sweep, sim, tmp_path):
