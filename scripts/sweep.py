@@ -141,8 +141,6 @@ def part_of(sweep, arguments):
 
 
 def database_of(out, name):
-    if out is None:
-        raise wrong("--out", "a folder or a database", "none")
     path = pathlib.Path(out)
     if path.suffix in DATABASES:
         if not path.parent.is_dir():
@@ -221,6 +219,9 @@ def write_exports(store, points, arguments):
 
 def verdict(store, points):
     """Says what failed and what is missing; the exit status."""
+    if not points:
+        print("sweep.py: no points in this shard", file=sys.stderr)
+        return 0
     counts = {}
     for point, outcome, error, _ in store.rows(points):
         counts[outcome] = counts.get(outcome, 0) + 1
@@ -244,6 +245,8 @@ def sweep_with(arguments):
     sweep = read_sweep(arguments.spec)
     if arguments.list:
         return list_points(sweep.points)
+    if arguments.out is None:
+        raise wrong("--out", "a folder or a database", "none")
     arguments.sim = os.path.abspath(arguments.sim)
     program = program_of(arguments.sim)
     points, name = part_of(sweep, arguments)

@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -242,6 +243,11 @@ def test_single_points_and_named_databases_are_merged(expected, sweep, scene):
     assert ran.stderr == f"sweep.py: {POINTS - 1} of {POINTS} points have a result, 1 missing\n"
     assert sweep("spec.json", "--out", "singles", "--resume").returncode == 0
     assert results(scene / "singles") == expected
+
+
+def test_a_part_without_points_says_so(sweep, scene):
+    ran = sweep("spec.json", "--out", "empty", "--shard", f"{POINTS}/{POINTS + 1}")
+    assert (ran.returncode, ran.stderr) == (0, "sweep.py: no points in this shard\n")
 
 
 # Stands in for Slurm's: runs every task of an array at once and prints an id.
