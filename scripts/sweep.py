@@ -23,7 +23,7 @@ import sys
 import sweep_engines
 import sweep_task
 from sweep_spec import SweepError, covering, read_sweep, wrong
-from sweep_store import Store, csv_text, export, jsonl_text
+from sweep_store import Store, check_export, csv_text, export, jsonl_text
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 DATABASES = {".sqlite", ".sqlite3", ".db"}
@@ -141,8 +141,6 @@ def part_of(sweep, arguments):
 
 
 def database_of(out, name):
-    if out is None:
-        raise wrong("--out", "a folder or a database", "none")
     path = pathlib.Path(out)
     if path.suffix in DATABASES:
         if not path.parent.is_dir():
@@ -153,6 +151,20 @@ def database_of(out, name):
     except OSError as error:
         raise wrong(path, "a folder, or a database *.sqlite", error.strerror.lower()) from None
     return path / name
+
+
+def check_exports(arguments, sweep, name):
+    """What could only fail after every point has run is looked at before any does."""
+    out = pathlib.Path(os.path.realpath(arguments.out))
+    alone = pathlib.Path(arguments.out).suffix in DATABASES
+    made = set() if alone else {out, *out.parents}
+    taken = {os.path.realpath(arguments.spec): "the specification",
+             os.path.realpath(sweep.config): "the configuration",
+             str(out if alone else out / name): "the database"}  # fmt: skip
+    for option, target in (("--csv", arguments.csv), ("--jsonl", arguments.jsonl)):
+        if target is not None:
+            check_export(f"{option} {target}", pathlib.Path(os.path.realpath(target)), made, taken)
+            taken[os.path.realpath(target)] = f"that of {option}"
 
 
 def progress(total, before):
@@ -207,6 +219,9 @@ def write_exports(store, points, arguments):
 
 def verdict(store, points):
     """Says what failed and what is missing; the exit status."""
+    if not points:
+        print("sweep.py: no points in this shard", file=sys.stderr)
+        return 0
     counts = {}
     for point, outcome, error, _ in store.rows(points):
         counts[outcome] = counts.get(outcome, 0) + 1
@@ -230,9 +245,12 @@ def sweep_with(arguments):
     sweep = read_sweep(arguments.spec)
     if arguments.list:
         return list_points(sweep.points)
+    if arguments.out is None:
+        raise wrong("--out", "a folder or a database", "none")
     arguments.sim = os.path.abspath(arguments.sim)
     program = program_of(arguments.sim)
     points, name = part_of(sweep, arguments)
+    check_exports(arguments, sweep, name)
     engine = sweep_engines.here
     parts = []
     if arguments.merge is not None:

@@ -3,8 +3,11 @@
 
 import asyncio
 import concurrent.futures
+import itertools
 import logging
+import re
 import sys
+import threading
 
 import sweep_task
 from sweep_spec import SweepError, wrong
@@ -13,24 +16,39 @@ CONNECT_S = 3
 GONE = "the scheduler is gone; what has ended is kept, go on with --resume"
 # What any call of Dask raises when it cannot reach the scheduler, at whatever moment.
 LOST_CONNECTION = (OSError, TimeoutError, concurrent.futures.CancelledError, asyncio.CancelledError)
-AHEAD = 2  # points handed out per thread of the cluster, so that none waits for the client
+AHEAD = 2  # points handed out per thread, so that none waits for the client
+ADDRESS = re.compile(r"[a-z]+://([^\s/:]+|\[[0-9a-fA-F:.%]+\]):\d{1,5}")
 
 
 def here(points, arguments, jobs, retries):
     """`arguments(point)` are those of run_point; threads suffice, since each runs a program."""
     pool = concurrent.futures.ThreadPoolExecutor(jobs)
+    left, under_way, stopping = iter(points), {}, threading.Event()
+
+    def hand_out():  # few at a time: a result document is dropped once it has been taken
+        for point in itertools.islice(left, AHEAD * jobs - len(under_way)):
+            under_way[pool.submit(attempts, arguments(point), retries, stopping)] = point
+
     try:
-        waiting = {pool.submit(attempts, arguments(p), retries): p for p in points}
-        for future in concurrent.futures.as_completed(waiting):
-            yield waiting[future], *future.result()
+        hand_out()
+        while under_way:
+            ended = concurrent.futures.wait(under_way, return_when=concurrent.futures.FIRST_COMPLETED).done
+            for future in [f for f in under_way if f in ended]:
+                point = under_way.pop(future)
+                hand_out()
+                yield point, *future.result()
     finally:
+        stopping.set()  # a Ctrl-C has ended the programs too: nothing is tried again
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def attempts(task, retries):
+def attempts(task, retries, stopping):
+    outcome, text = sweep_task.LOST, sweep_task.INTERRUPTED
     for _ in range(retries + 1):
+        if stopping.is_set():
+            break
         outcome, text = sweep_task.run_point(*task)
-        if outcome != sweep_task.LOST:
+        if outcome != sweep_task.LOST or text == sweep_task.INTERRUPTED:
             break
     return outcome, text
 
@@ -50,9 +68,13 @@ def dask_modules():
 
 
 def connect(distributed, address):
+    if not ADDRESS.fullmatch(address):
+        raise wrong(f"--scheduler {address}", "SCHEME://HOST:PORT", "none")
     try:
         return distributed.Client(address, timeout=CONNECT_S, set_as_default=False)
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, TypeError, ImportError) as error:
+        # What is left of a Client that could not be made complains at its end: it has been said.
+        sys.unraisablehook = lambda _: None
         reason = sweep_task.one_line(str(error)) or type(error).__name__
         raise wrong(f"--scheduler {address}", "a running dask-scheduler", reason) from None
 

@@ -42,6 +42,10 @@ def shown_value(value):
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def shown_count(count):
+    return str(count) if count < 10**15 else f"{Decimal(count):.1e}"
+
+
 def wrong(place, expected, got):
     return SweepError(f"{place}: expected {expected}, got {got}")
 
@@ -59,13 +63,18 @@ def strict_json(path, shown):
 
     def number(text):
         if not math.isfinite(float(text)):
-            raise wrong(shown, "finite numbers", text)
+            got = text if len(text) <= 20 else f"{text[:17]}... of {len(text)} characters"
+            raise wrong(shown, "finite numbers", got)
         return float(text)
+
+    def integer(text):
+        number(text)
+        return int(text)
 
     try:
         with open(path, encoding="utf-8") as file:
             return json.load(
-                file, object_pairs_hook=pairs, parse_float=number, parse_constant=number
+                file, object_pairs_hook=pairs, parse_float=number, parse_int=integer, parse_constant=number
             )
     except OSError as error:
         raise wrong(shown, "a file", error.strerror.lower()) from None
@@ -74,6 +83,8 @@ def strict_json(path, shown):
         raise wrong(f"{shown}: {where}", "JSON", error.msg.lower()) from None
     except (UnicodeDecodeError, RecursionError) as error:
         raise wrong(shown, "JSON in UTF-8", type(error).__name__) from None
+    except ValueError as error:  # a name that no file can have
+        raise wrong(shown_value(shown), "a file", str(error)) from None
 
 
 def require(place, value, kind, expected):
@@ -102,7 +113,7 @@ def span(place, node):
         raise wrong(f"{place}/step", "a step from `from` towards `to`", node["step"])
     count = int((last - first) / step) + 1
     if count > MOST_POINTS:
-        raise wrong(place, f"at most {MOST_POINTS} values", count)
+        raise wrong(place, f"at most {MOST_POINTS} values", shown_count(count))
     whole = all(isinstance(node[key], int) for key in ("from", "step"))
     return [(int if whole else float)(first + i * step) for i in range(count)]
 
@@ -223,7 +234,7 @@ def check_together(place, parts):
 def product(place, fixed, axes):
     count = math.prod(len(axis) for axis in axes)
     if count > MOST_POINTS:
-        raise wrong(place, f"at most {MOST_POINTS} points", count)
+        raise wrong(place, f"at most {MOST_POINTS} points", shown_count(count))
     shapes = set()
     for parts in itertools.product(*axes):
         shape = tuple(tuple(part) for part in parts)
@@ -269,11 +280,18 @@ def read_sweep(path):
     return Sweep(shown, config, list(points.values()))
 
 
+def kind_of(value):
+    """What numbers have in common, or the value: a misspelt name is not found in a number."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return "a number" if number else json.dumps(value, sort_keys=True)
+
+
 def covering(points):
-    """Points that between them have every value of every pointer: what is worth checking first."""
+    """Points that between them have every value of every pointer, of numbers the first: what is worth
+    checking first."""
     seen, chosen = set(), []
     for point in points:
-        new = {(p, json.dumps(v, sort_keys=True)) for p, v in point.point.items()} - seen
+        new = {(p, kind_of(v)) for p, v in point.point.items()} - seen
         if new or not chosen:
             seen |= new
             chosen.append(point)

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import sqlite3
 
 from sweep_spec import SweepError, wrong
@@ -26,6 +27,7 @@ INSERT INTO points VALUES (?, ?, ?, ?, ?) ON CONFLICT (fingerprint) DO UPDATE
 SET outcome = excluded.outcome, error = excluded.error, result = excluded.result
 WHERE points.outcome <> 'done'
 """
+STRING_OR_BLANKS = re.compile(r'("(?:[^"\\]|\\.)*")|\s+')
 METRICS = {
     "decode_tokens_per_s": ("throughput", "decode_tokens_per_s"),
     "ttft_ms": ("throughput", "ttft_ms"),
@@ -46,6 +48,13 @@ METRICS = {
     "j_per_token": ("energy", "j_per_token"),
     "over_budget_mib": ("memory", "over_budget_mib"),
 }  # fmt: skip
+
+
+def on_one_line(text, point):
+    """The document as `sim sweep` writes it: without blanks, the point last, numbers as they were."""
+    compact = STRING_OR_BLANKS.sub(lambda match: match[1] or "", text)
+    added = json.dumps(point, separators=(",", ":"), ensure_ascii=False)
+    return f'{compact[:-1]},"point":{added}}}'
 
 
 class Store:
@@ -127,8 +136,8 @@ class Store:
         for path, digest in inputs.items():
             if known.get(path, digest) != digest:
                 raise wrong(path, f"SHA-256 {known[path][:12]} as at other points", digest[:12])
-        document.pop("point", None)
-        return json.dumps({**document, "point": point}, separators=(",", ":")), inputs
+        # What comes from a part has its point already.
+        return text if "point" in document else on_one_line(text, point), inputs
 
     def rows(self, points):
         """(Point, outcome, error, document) in the order of the points; `missing` where there is none."""
@@ -186,8 +195,20 @@ def jsonl_text(store, points):
     return "".join(result + "\n" for _, _, _, result in store.rows(points) if result)
 
 
+def check_export(place, file, made, taken):
+    """`made`: folders that will be there; `taken`: {file: what it is}."""
+    if file.is_dir() or file in made:
+        raise wrong(place, "a file", "a folder")
+    if not file.parent.is_dir() and file.parent not in made:
+        raise wrong(place, "a file in a folder that exists", "none")
+    if file.parent.is_dir() and not os.access(file.parent, os.W_OK | os.X_OK):
+        raise wrong(place, "a folder that can be written", "one that cannot")
+    if str(file) in taken:
+        raise wrong(place, "a file of its own", taken[str(file)])
+
+
 def export(path, text):
     try:
-        write_whole(pathlib.Path(path), text)
+        write_whole(pathlib.Path(path), text.encode(errors="backslashreplace"))  # UTF-8 anywhere
     except OSError as error:
         raise wrong(path, "a file that can be written", os.strerror(error.errno).lower()) from None

@@ -8,6 +8,17 @@ DONE, REFUSED, DEFECT, LOST = "done", "refused", "defect", "lost"
 STATUS_OF_USER_ERRORS = 2
 
 
+def ended_by(number):
+    try:
+        name = signal.Signals(number).name
+    except ValueError:  # real-time signals have no names
+        name = f"signal {number}"
+    return f"the program was ended by {name}"
+
+
+INTERRUPTED = ended_by(signal.SIGINT)
+
+
 def one_line(text):
     return " ".join(text.split())
 
@@ -24,7 +35,8 @@ def call(sim, arguments, folder):
         cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
     )
 
@@ -44,5 +56,5 @@ def run_point(sim, config, overrides, folder):
     if ran.returncode == STATUS_OF_USER_ERRORS:
         return REFUSED, error_of(ran.stderr)
     if ran.returncode < 0:
-        return LOST, f"the program was ended by {signal.Signals(-ran.returncode).name}"
+        return LOST, ended_by(-ran.returncode)
     return DEFECT, f"exit status {ran.returncode}: {error_of(ran.stderr)}"

@@ -10,15 +10,20 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 
 import pytest
 
+import sweep_engines
+import sweep_task
 from conftest import REPOSITORY
 from sweep_cluster import GENEROUS_S, Cluster, KillingSim, has_slurm, missing_tools
 from sweep_scene import (  # noqa: F401
     BASE, CAPACITIES, FAILING, GRID, POINTS, SCRIPT,
     expected, other_sim, refused, results, scene, start, sweep, write_spec,
 )  # fmt: skip
+from sweep_spec import SweepError
+from sweep_store import check_export
 
 
 # --- kills and resumption ----------------------------------------------------------------------
@@ -50,6 +55,44 @@ def test_an_interrupt_keeps_what_has_ended(expected, sweep, scene, sim, tmp_path
     assert not (scene / "interrupted/results.csv").exists()
     assert sweep("spec.json", "--out", "interrupted", "--resume").returncode == 0
     assert results(scene / "interrupted") == expected
+
+
+def test_what_an_interrupt_has_ended_does_not_run_again(sweep, scene, sim, tmp_path):
+    """A Ctrl-C reaches the programs and the script."""
+    deed = f'echo "$*" >>{tmp_path}/calls; mkdir {tmp_path}/once 2>/dev/null && kill -INT $PPID; kill -INT $$'
+    script = f'case "$*" in *--json*) {deed};; esac\nexec {sim} "$@"'
+    ran = sweep("spec.json", "--out", "group", "--jobs", 2, sim=other_sim(tmp_path, script))
+    assert (ran.returncode, ran.stdout) == (130, "")
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls and len(set(calls)) == len(calls)
+
+
+def test_attempts_end_with_an_interrupt_and_while_the_sweep_stops(monkeypatch):
+    ran, stopping = [], threading.Event()
+
+    def run_point(*task):
+        ran.append(task)
+        return sweep_task.LOST, sweep_task.ended_by(task[0])
+
+    monkeypatch.setattr(sweep_task, "run_point", run_point)
+    assert sweep_engines.attempts((9,), 3, stopping)[1] == "the program was ended by SIGKILL"
+    assert len(ran) == 4
+    sweep_engines.attempts((signal.SIGINT,), 3, stopping)
+    assert len(ran) == 5
+    stopping.set()
+    assert sweep_engines.attempts((9,), 3, stopping)[0] == sweep_task.LOST
+    assert len(ran) == 5
+
+
+def test_few_points_are_in_hand_at_a_time(monkeypatch):
+    monkeypatch.setattr(sweep_task, "run_point", lambda point: (sweep_task.DONE, str(point)))
+    taken = []
+    points = (taken.append(i) or i for i in range(50))
+    engine = sweep_engines.here(points, lambda point: (point,), 3, 0)
+    for ended, result in enumerate(engine, 1):
+        assert result == (result[0], sweep_task.DONE, str(result[0]))
+        assert len(taken) <= ended + sweep_engines.AHEAD * 3
+    assert ended == len(taken) == 50
 
 
 def test_resuming_runs_only_what_is_missing(expected, sweep, scene, sim, tmp_path):
@@ -127,9 +170,37 @@ def test_a_file_that_changes_under_way_is_noticed(sweep, scene, sim, tmp_path):
     assert ran.stderr.endswith("1 of 2 points have a result, 1 refused\n")
 
 
-def test_an_export_that_cannot_be_written_is_one_line(expected, sweep):
-    refused(sweep("spec.json", "--out", "expected", "--resume", "--csv", "no/where.csv"),
-            "no/where.csv: expected a file that can be written, got no such file or directory")  # fmt: skip
+def test_exports_are_looked_at_before_any_point_runs(sweep, scene, sim, tmp_path):
+    killer = KillingSim(tmp_path / "killer", sim)
+    (tmp_path / "folder").mkdir()
+    for option in ("--csv", "--jsonl"):
+        for target, part in (
+            ("no/where.csv", "a file in a folder that exists, got none"),
+            (tmp_path / "folder", "a file, got a folder"),
+            ("unborn", "a file, got a folder"),
+            ("./spec.json", "a file of its own, got the specification"),
+            ("config.json", "a file of its own, got the configuration"),
+            ("unborn/sweep.sqlite", "a file of its own, got the database"),
+        ):
+            ran = sweep("spec.json", "--out", "unborn", option, target, sim=killer.path)
+            refused(ran, f"{option} {target}: expected {part}")
+    refused(sweep("spec.json", "--out", "unborn", "--csv", "both", "--jsonl", "both", sim=killer.path),
+            "--jsonl both: expected a file of its own, got that of --csv")  # fmt: skip
+    assert killer.calls() == 0
+    assert not (scene / "unborn").exists()
+
+
+def test_an_export_folder_without_permission_is_refused(sweep, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(SweepError, match="--csv x: expected a folder that can be written, got one that cannot"):
+        check_export("--csv x", tmp_path / "x", set(), {})
+
+
+def test_exports_may_lie_in_the_folder_that_the_sweep_makes(expected, sweep, scene):
+    ran = sweep("spec.json", "--out", "born/here", "--csv", "born/here/my.csv", "--jsonl", "born/my.jsonl")
+    assert ran.returncode == 0, ran.stderr
+    for ours, theirs in (("here/my.csv", "results.csv"), ("my.jsonl", "results.jsonl")):
+        assert (scene / "born" / ours).read_bytes() == (scene / "expected" / theirs).read_bytes()
 
 
 def test_progress_only_on_a_terminal(sweep, scene, sim):
@@ -172,6 +243,11 @@ def test_single_points_and_named_databases_are_merged(expected, sweep, scene):
     assert ran.stderr == f"sweep.py: {POINTS - 1} of {POINTS} points have a result, 1 missing\n"
     assert sweep("spec.json", "--out", "singles", "--resume").returncode == 0
     assert results(scene / "singles") == expected
+
+
+def test_a_part_without_points_says_so(sweep, scene):
+    ran = sweep("spec.json", "--out", "empty", "--shard", f"{POINTS}/{POINTS + 1}")
+    assert (ran.returncode, ran.stderr) == (0, "sweep.py: no points in this shard\n")
 
 
 # Stands in for Slurm's: runs every task of an array at once and prints an id.

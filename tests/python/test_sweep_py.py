@@ -13,6 +13,8 @@ from sweep_scene import (  # noqa: F401
     BASE, CAPACITIES, FAILING, GRID, LAMBDAS, POINTS,
     expected, other_sim, refused, results, scene, sweep, write_spec,
 )  # fmt: skip
+from sweep_spec import covering, read_sweep
+from sweep_store import export, on_one_line
 
 
 # --- results -----------------------------------------------------------------------------------
@@ -53,16 +55,16 @@ def test_the_csv_has_the_headline_numbers(expected, scene):
 
 
 def test_the_database_has_one_row_a_point(expected, scene):
+    lines = (scene / "expected/results.jsonl").read_text().splitlines()
     with contextlib.closing(sqlite3.connect(scene / "expected/sweep.sqlite")) as database:
         rows = database.execute("SELECT outcome, result FROM points").fetchall()
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert sorted(result for _, result in rows) == sorted(
-        json.dumps(document, separators=(",", ":")) for document in expected.values()
-    )
+    assert sorted(result for _, result in rows) == sorted(lines)
+    assert len(lines) == len(expected)
 
 
 def test_sim_sweep_gives_the_same_lines(sweep, scene, run_sim):
-    """No matter in which order."""
+    """Byte for byte, no matter in which order."""
     if "sweep" not in run_sim("--help").stdout:
         pytest.skip("this program has no `sim sweep`")
     (scene / "same.json").write_text(json.dumps({**BASE, "routing": {"policy": "cache_prior"}}))
@@ -70,10 +72,18 @@ def test_sim_sweep_gives_the_same_lines(sweep, scene, run_sim):
     assert sweep("same-spec.json", "--out", "same").returncode == 0
     axes = [f"{pointer}={','.join(map(str, values))}" for pointer, values in GRID["grid"].items()]
     ran = run_sim("sweep", "--config", "same.json", "--vary", axes[0], "--vary", axes[1],
-                  "--out", "same.jsonl", cwd=scene)  # fmt: skip
+                  "--jobs", 1, "--out", "same.jsonl", cwd=scene)  # fmt: skip
     assert ran.returncode == 0, ran.stderr
-    lines = (scene / "same.jsonl").read_text().splitlines()
-    assert {json.dumps(json.loads(line)["point"]): json.loads(line) for line in lines} == results(scene / "same")
+    ours, theirs = ((scene / name).read_bytes().splitlines() for name in ("same/results.jsonl", "same.jsonl"))
+    assert sorted(ours) == sorted(theirs)
+    assert len(ours) == POINTS
+
+
+def test_a_result_keeps_the_text_of_its_numbers_and_strings():
+    text = '{\n  "a": [0.3171629842283403000, 1E2],\n  "b c": "x \\" y,\\\\",\n  "d": {}\n}\n'
+    assert on_one_line(text, {"/é": [0.1, " "]}) == (
+        '{"a":[0.3171629842283403000,1E2],"b c":"x \\" y,\\\\","d":{},"point":{"/é":[0.1," "]}}'
+    )
 
 
 def listed(sweep, scene, **spec):
@@ -125,6 +135,21 @@ def test_files_are_relative_to_the_specification(sweep, scene):
     assert document["inputs"][0]["path"] == "config.json"
 
 
+def test_exports_are_utf_8_in_any_locale(tmp_path, monkeypatch):
+    monkeypatch.setattr("locale.getpreferredencoding", lambda *_: "ascii")
+    export(tmp_path / "x", "é\n")
+    assert (tmp_path / "x").read_bytes() == "é\n".encode()
+
+
+def test_names_are_checked_once_however_long_an_axis_of_numbers_is(scene):
+    write_spec(scene, {**GRID, "grid": {"/seed": list(range(300)), "/trace/prefill": ["warm", "cold"],
+                                        "/x": [True, False]}}, "long.json")  # fmt: skip
+    chosen = covering(read_sweep(scene / "long.json").points)
+    assert [list(point.point.values()) for point in chosen] == [
+        [0, "warm", True], [0, "warm", False], [0, "cold", True],
+    ]  # fmt: skip
+
+
 # --- specification errors ----------------------------------------------------------------------
 
 SPEC_ERRORS = [
@@ -132,6 +157,8 @@ SPEC_ERRORS = [
     ('{"schema": 1, "schema": 2}', 'bad.json: expected each key once in an object, got "schema" twice'),
     ('{"seeds": [1e999]}', "bad.json: expected finite numbers, got 1e999"),
     ('{"seeds": [NaN]}', "bad.json: expected finite numbers, got NaN"),
+    (f'{{"seeds": [{"9" * 5000}]}}', "bad.json: expected finite numbers, got 99999999999999999... of 5000 characters\n"),
+    ({"config": "a\0b"}, 'a\\u0000b": expected a file, got embedded null byte\n'),
     ([], "bad.json: /: expected an object, got []"),
     ({"schema": 1}, 'bad.json: /schema: expected "moesim.sweep/1", got 1'),
     ({"config": 7}, "bad.json: /config: expected a configuration file, got 7"),
@@ -148,6 +175,7 @@ SPEC_ERRORS = [
     ({"grid": {"/seed": {"from": 1, "to": 2, "step": 0}}}, "/seed/step: expected a step from `from` towards `to`, got 0"),
     ({"grid": {"/seed": {"from": 1, "to": "x", "step": 1}}}, '/seed/to: expected a number, got "x"'),
     ({"grid": {"/seed": {"from": 1, "to": 1e9, "step": 1}}}, "/seed: expected at most 1000000 values, got 1000000000"),
+    ({"grid": {"/seed": {"from": 0, "to": 1e308, "step": 1e-300}}}, "/seed: expected at most 1000000 values, got 1.0e+608\n"),
     ({"grid": {p: list(range(1001)) for p in ("/seed", "/a")}}, "/grid: expected at most 1000000 points, got 1002001"),
     ({"list": {}}, "bad.json: /list: expected an array of values, got {}"),
     ({"list": [3]}, 'bad.json: /list/0: expected an object {"/pointer": value}, got 3'),
@@ -188,6 +216,9 @@ USAGE = [
     (["spec.json", "--out", "x", "--merge"], "--merge: expected databases of parts, got none in x"),
     (["spec.json", "--out", "x", "--merge", "y.db"], "--merge y.db: expected a database of a sweep, got no such file"),
     (["spec.json", "--out", "x", "--scheduler", "tcp://127.0.0.1:9"], "--scheduler tcp://127.0.0.1:9: expected a running dask-scheduler, got"),
+    (["spec.json", "--out", "x", "--scheduler", "foo"], "--scheduler foo: expected SCHEME://HOST:PORT, got none"),
+    (["spec.json", "--out", "x", "--scheduler", "tls://127.0.0.1:9"], "--scheduler tls://127.0.0.1:9: expected a running dask-scheduler, got"),
+    (["spec.json", "--sim", "/absent"], "--out: expected a folder or a database, got none"),
     (["spec.json", "--out", "x", "--sim", "/absent"], "--sim /absent: expected the program sim (build it, or set MOESIM_SIM), got no such file"),
     (["spec.json", "--out", "x", "--sim", "/bin/echo"], "--sim /bin/echo: expected the program sim, got 'echo "),
 ]  # fmt: skip
@@ -242,6 +273,18 @@ def test_a_defect_of_the_program_ends_with_70(sweep, scene, sim, tmp_path):
     assert ran.returncode == 70
     assert "exit status 70: defect of the program: x\n" in ran.stderr
     assert ran.stderr.endswith(f"0 of {POINTS} points have a result, {POINTS} defect\n")
+
+
+@pytest.mark.parametrize(("deed", "status", "line"), [
+    ("kill -40 $$", 2, "the program was ended by signal 40\n"),
+    ("printf 'sim: error: caf\\351\\n' >&2; exit 70", 70, "exit status 70: caf\ufffd\n"),
+])  # fmt: skip
+def test_odd_ends_of_the_program_are_one_line(deed, status, line, sweep, scene, sim, tmp_path):
+    write_spec(scene, {**GRID, "grid": {"/seed": [1]}}, "one.json")
+    script = f'case "$*" in *--json*) {deed};; esac\nexec {sim} "$@"'
+    ran = sweep("one.json", "--out", f"odd{status}", "--retries", 0, sim=other_sim(tmp_path, script))
+    assert ran.returncode == status
+    assert ran.stderr.startswith('sweep.py: point 0 {"/seed": 1}: ' + line)
 
 
 def test_a_program_that_cannot_check_a_point_is_named_before_anything_runs(sweep, sim, tmp_path):
