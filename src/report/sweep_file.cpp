@@ -50,7 +50,10 @@ void SweepFile::read_lines() {
     const ssize_t got = ::read(file_, buffer.data(), buffer.size());
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) fail("cannot be read");
-    if (got == 0) return require_cut_line(line);
+    if (got == 0) {
+      rest_ = std::move(line);
+      return;
+    }
     std::string_view rest(buffer.data(), static_cast<std::size_t>(got));
     for (auto end = rest.find('\n'); end != std::string_view::npos; end = rest.find('\n')) {
       line += rest.substr(0, end);
@@ -64,14 +67,20 @@ void SweepFile::read_lines() {
 }
 
 // What a killed sweep leaves begins as every line does; anything else is somebody else's.
-void SweepFile::require_cut_line(const std::string& rest) const {
+void SweepFile::require_cut_line() const {
   constexpr std::string_view kBegin = R"({"schema":"moesim.result/1")";
-  const std::size_t length = std::min(rest.size(), kBegin.size());
-  if (rest.compare(0, length, kBegin.substr(0, length)) == 0) return;
+  const std::size_t length = std::min(rest_.size(), kBegin.size());
+  if (rest_.compare(0, length, kBegin.substr(0, length)) == 0) return;
   throw user_error(path_.string(), "expected the lines of a sweep, got something else at its end");
 }
 
 void SweepFile::cut() {
+  require_cut_line();
+  rest_.clear();
+  shorten();
+}
+
+void SweepFile::shorten() {
   if (::ftruncate(file_, static_cast<off_t>(whole_)) != 0) fail("cannot be written");
 }
 
@@ -84,7 +93,7 @@ void SweepFile::append(const std::string& line) {
     if (wrote < 0 && errno == EINTR) continue;
     if (wrote <= 0) {
       const int why = errno;
-      cut();
+      shorten();
       errno = why;
       fail("cannot be written");
     }

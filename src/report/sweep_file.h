@@ -13,8 +13,7 @@ namespace moesim {
 class SweepFile {
  public:
   // Without `resume` the file must not exist and is made; with it, it may. Nobody else can write it
-  // through this class until it is closed. Throws UserError, also where what follows the last line
-  // end is no part of a line.
+  // through this class until it is closed. Throws UserError.
   SweepFile(const std::filesystem::path& path, bool resume);
   ~SweepFile();
   SweepFile(const SweepFile&) = delete;
@@ -22,7 +21,7 @@ class SweepFile {
 
   // The whole lines that were there, without their ends.
   [[nodiscard]] const std::vector<std::string>& found() const { return found_; }
-  // Removes what follows the last whole line.
+  // Removes what follows the last whole line. Throws UserError where that is no part of a line.
   void cut();
   // Writes `line` and its end at once. Any thread may. Throws UserError with the file as it was.
   void append(const std::string& line);
@@ -31,7 +30,8 @@ class SweepFile {
 
  private:
   void read_lines();
-  void require_cut_line(const std::string& rest) const;
+  void require_cut_line() const;
+  void shorten();  // to its whole lines
   [[noreturn]] void fail(const std::string& what) const;
 
   std::filesystem::path path_;
@@ -39,6 +39,7 @@ class SweepFile {
   int file_ = -1;
   std::uint64_t whole_ = 0;  // bytes of whole lines
   std::vector<std::string> found_;
+  std::string rest_;  // what followed them
 };
 
 }  // namespace moesim

@@ -92,6 +92,7 @@ def test_foreign_lines_are_refused_and_left_alone(sweep, tmp_path):
         (lines[0] * 2, [*SHORT, *GRID], "line 2: expected each point once, got it twice"),
         ("{}\n", [*SHORT, *GRID], "line 1: expected a result of this sweep, got something else"),
         ("oops\nhalf", [*SHORT, *GRID], "line 1: expected a result of this sweep"),
+        ("my notes", [*SHORT, *GRID], "expected the lines of a sweep, got something else at its end"),
         (json.dumps(other_program) + "\n", [*SHORT, *GRID],
          "line 1: expected a result of this program, {"),
     ]  # fmt: skip
@@ -184,7 +185,7 @@ def test_killed_again_and_again_it_loses_and_repeats_nothing(sim, repo_root, tmp
         kills += 1
         if draw.random() < 0.3 and out.exists():  # as a write that was cut
             with out.open("ab") as file:
-                file.write(b'{"schema": "moesim.res')
+                file.write(b'{"schema":"moesim.res')
     assert kills > 2
     last = start(sim, repo_root, out, "--resume")
     assert last.wait() == 0, last.stderr.read()

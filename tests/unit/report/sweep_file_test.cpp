@@ -32,15 +32,28 @@ TEST_SUITE("report/sweep file") {
     const TemporaryFolder folder;
     const auto path = folder.path() / "old.jsonl";
     const std::string long_line(200'000, 'x');  // longer than a block that is read
-    write_text(path, "one\n" + long_line + "\nhalf");
+    write_text(path, "one\n" + long_line + "\n{\"schema\":\"moesim.result/1\",\"pro");
     {
       SweepFile file(path, true);
       CHECK(file.found() == std::vector<std::string>{"one", long_line});
-      CHECK(read_text_file(path, "old") == "one\n" + long_line + "\nhalf");
+      CHECK(read_text_file(path, "old").ends_with(",\"pro"));
       file.cut();
       file.append("two");
     }
     CHECK(read_text_file(path, "old") == "one\n" + long_line + "\ntwo\n");
+  }
+
+  TEST_CASE("an end that is no part of a line is somebody else's and stays") {
+    const TemporaryFolder folder;
+    const auto path = folder.path() / "notes.txt";
+    for (const char* text : {"my notes", "{\"schema\":\"other\"}", "one\nhalf"}) {
+      CAPTURE(text);
+      write_text(path, text);
+      SweepFile file(path, true);
+      CHECK(user_error_of([&] { file.cut(); }) ==
+            path.string() + ": expected the lines of a sweep, got something else at its end");
+      CHECK(read_text_file(path, "notes") == text);
+    }
   }
 
   TEST_CASE("files that a sweep cannot have") {
