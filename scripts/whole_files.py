@@ -23,5 +23,5 @@ def write_whole(path, content):
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
         if isinstance(error, OSError):
-            error.filename, error.filename2 = str(path), None  # not the temporary
+            raise OSError(error.errno, error.strerror, str(path)) from None  # not the temporary
         raise
