@@ -43,3 +43,6 @@ if __name__ == "__main__":
     except ReportError as error:
         print(f"report_picture.py: error: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        print(f"report_picture.py: error: {error.filename}: cannot be written: {error.strerror.lower()}", file=sys.stderr)
+        sys.exit(2)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from report_error import ReportError
+from report_json import is_finite, is_number, parse_json, read_text, shown
 
 RESULT = "moesim.result/1"
 VALIDATION = "moesim.validation/1"
@@ -58,59 +59,6 @@ class Given:
     runs: list = field(default_factory=list)
     validations: list = field(default_factory=list)  # (source, document)
     notes: list = field(default_factory=list)  # what was left out, and why
-
-
-def shown(value):
-    text = json.dumps(value)
-    return text if len(text) <= 40 else text[:37] + "..."
-
-
-def is_number(value):
-    """Finite as a double, and no boolean."""
-    try:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:
-        return False
-
-
-def no_constant(name):
-    raise ValueError(f"{name} is no JSON number")
-
-
-def finite(text, kind):
-    if not is_finite(text):
-        raise ValueError(f"{text if len(text) <= 40 else text[:37] + '...'} is no finite number")
-    return kind(text)
-
-
-def each_key_once(items):
-    found = dict(items)
-    if len(found) < len(items):
-        names = [name for name, _ in items]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{shown(twice)} twice in an object")
-    return found
-
-
-def parse_json(text, source):
-    """What the program would read: no key twice, every number finite."""
-    try:
-        return json.loads(text, parse_constant=no_constant, object_pairs_hook=each_key_once,
-                          parse_float=lambda n: finite(n, float), parse_int=lambda n: finite(n, int))  # fmt: skip
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise ReportError(f"{source}: expected JSON, got {error.msg.lower()} at {place}") from None
-    except (ValueError, RecursionError) as error:
-        raise ReportError(f"{source}: expected JSON, got {error}") from None
-
-
-def read_text(path):
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ReportError(f"{path}: cannot be read: {error.strerror.lower()}") from None
-    except UnicodeDecodeError:
-        raise ReportError(f"{path}: expected text in UTF-8, got other bytes") from None
 
 
 def documents_of(path, notes):
@@ -220,13 +168,6 @@ def read_tokens(path):
                 raise ReportError(f"{path}:{number}: {name}: expected a number, got {text!r}")
     table = np.array(rows[1:], dtype=float)
     return {name: table[:, column] for column, name in enumerate(TOKEN_COLUMNS)}
-
-
-def is_finite(text):
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
 
 
 def mismatch(run, tokens):

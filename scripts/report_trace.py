@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from report_error import ReportError
+from report_json import shown
 from report_numbers import expert_counts, top_k
-from report_results import shown
 
 DTYPES = {"F16": "<f2", "F32": "<f4", "U8": "u1", "U16": "<u2", "I32": "<i4"}
 CHUNK = 4096  # tokens at a time: logits become doubles

@@ -385,3 +385,12 @@ def test_a_time_of_nothing_can_be_drawn(results, tmp_path):
     (tmp_path / "r.json").write_text(json.dumps(document))
     done = runs.report("r.json", "--out", "o.html", "--png", "png", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_half_surrogates_are_shown_as_escapes(results, tmp_path):
+    document = json.loads(results[0].read_text())
+    document["config"]["device"] = "x\ud800"
+    (tmp_path / "r.json").write_text(json.dumps(document))
+    done = runs.report("r.json", "--out", "o.html", "--markdown", "o.md", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "x\\ud800" in (tmp_path / "o.html").read_text(encoding="utf-8")
