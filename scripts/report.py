@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """One self-contained HTML report out of results of `sim run`, `sim sweep` and `sim validate`.
 
     scripts/report.py RESULT... --out report.html [--markdown report.md] [--png FOLDER]
@@ -11,6 +11,7 @@ counts. docs/report.md says what each section shows. Exit status 2 for anything 
 
 import argparse
 import io
+import math
 import os
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from pathlib import Path
 try:
     from report_build import build
     from report_error import ReportError
+    from report_files import check_folder, check_own, inputs_of
     from report_markdown import markdown
     from report_page import page
     from report_png import load_pyplot, write_png
@@ -36,6 +38,16 @@ class Parser(argparse.ArgumentParser):
         raise ReportError(message)
 
 
+def size_above_0(text):
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a finite number above 0, got {text}")
+    return value
+
+
 def arguments(words):
     parser = Parser(prog="scripts/report.py", description=__doc__.split("\n\n", maxsplit=1)[0],
                     epilog=__doc__.rsplit("\n\n", maxsplit=1)[1])  # fmt: skip
@@ -50,27 +62,33 @@ def arguments(words):
                         help="the trace, for the use of experts; else looked for where the result says")  # fmt: skip
     parser.add_argument("--baseline", metavar="POLICY",
                         help="what speeds are compared with (top_k, if it is there)")  # fmt: skip
-    parser.add_argument("--at", type=float, metavar="MIB",
+    parser.add_argument("--at", type=size_above_0, metavar="MIB",
                         help="the cache size of what is shown for one size: the nearest to it")  # fmt: skip
     parser.add_argument("--title", default="moesim report")
     return parser.parse_args(words)
 
 
-def check_folder(path, option):
-    if not path.parent.is_dir():
-        raise ReportError(f"{option} {path}: expected an existing folder, got {path.parent}")
-    if path.is_dir():
-        raise ReportError(f"{option} {path}: expected a file, got a folder")
-
-
 def pictures(report, folder):
     """(path, bytes) of every chart."""
     plt = load_pyplot()
-    for section in report.sections:
-        for chart in section.charts:
-            buffer = io.BytesIO()
-            write_png(plt, chart, buffer)
-            yield folder / chart_file(chart), buffer.getvalue()
+    for chart in report.charts:
+        buffer = io.BytesIO()
+        write_png(plt, chart, buffer)
+        yield folder / chart_file(chart), buffer.getvalue()
+
+
+def outputs_of(options, report):
+    """(option, path) of every file."""
+    yield "--out", options.out
+    if options.markdown:
+        yield "--markdown", options.markdown
+    for chart in report.charts if options.png else []:
+        yield "--png", options.png / chart_file(chart)
+
+
+def utf_8(text):
+    """As bytes, what a name or a result has of half surrogates as escapes."""
+    return text.encode(errors="backslashreplace")
 
 
 def main(words):
@@ -82,12 +100,13 @@ def main(words):
         raise ReportError(f"--png {options.png}: expected a folder, got a file")
     given = read_given(options.results, options.measured)
     report = build(given, title=options.title, traces=options.trace, baseline=options.baseline, at=options.at)
-    files = [(options.out, page(report).encode())]
+    check_own(outputs_of(options, report), inputs_of(options, given), options.png)
+    files = [(options.out, utf_8(page(report)))]
     if options.png:
         files += pictures(report, options.png)
     if options.markdown:
         seen = os.path.relpath(options.png, options.markdown.parent) if options.png else None
-        files.append((options.markdown, markdown(report, seen).encode()))
+        files.append((options.markdown, utf_8(markdown(report, seen))))
     if options.png:
         options.png.mkdir(parents=True, exist_ok=True)
     for path, content in files:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from report_curves import miss_section, pareto_section, speed_section
 from report_error import ReportError
+from report_format import slug
 from report_heat import heat_section
 from report_measured import measured_section
 from report_rows import make_rows, noise_of
@@ -22,6 +23,10 @@ class Report:
     baseline: str | None
     noise: float | None
 
+    @property
+    def charts(self):
+        return [chart for section in self.sections for chart in section.charts]
+
 
 def choose_baseline(points, wanted):
     settings = ordered(p.setting for p in points)
@@ -32,6 +37,18 @@ def choose_baseline(points, wanted):
 
 def choose_capacity(points, wanted):
     return default_capacity(points) if wanted is None else nearest_capacity(points, wanted)
+
+
+def make_ids_unique(sections):
+    """Names that differ may have one slug; elements of the page and files of pictures may not."""
+    taken = set()
+    for chart in (chart for section in sections for chart in section.charts):
+        name = chart.id = slug(chart.id)
+        number = 1
+        while chart.id in taken:
+            number += 1
+            chart.id = f"{name}-{number}"
+        taken.add(chart.id)
 
 
 def build(given, *, title="moesim report", traces=(), baseline=None, at=None):
@@ -50,5 +67,6 @@ def build(given, *, title="moesim report", traces=(), baseline=None, at=None):
         heat_section(points, traces),
         measured_section(given.validations),
     ]
+    make_ids_unique(sections)
     baseline = choose_baseline(points, baseline) if points else None
     return Report(title, given, points, rows, sections, capacity, baseline, noise_of(given.validations))

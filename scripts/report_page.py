@@ -213,7 +213,7 @@ def page(report):
         "content": "".join(parts),
         "style": (HERE / "report_template.css").read_text(),
         "script": (HERE / "report_template.js").read_text(),
-        "data": script_json([figure(chart) for s in report.sections for chart in s.charts]),
+        "data": script_json([figure(chart) for chart in report.charts]),
         "plotly": plotly_js(),
     }
     template = (HERE / "report_template.html").read_text()

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """A picture of the head of a report, as a browser shows it.
 
     scripts/report_picture.py report.html --out docs/report.png
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from report_browser import open_browser, screenshot, show
 from report_error import ReportError
+from report_files import check_folder, check_own
 from whole_files import write_whole
 
 
@@ -25,6 +26,8 @@ def main():
     options = parser.parse_args()
     if not options.report.is_file():
         raise ReportError(f"{options.report}: expected a report, got no file")
+    check_folder(options.out, "--out")
+    check_own([("--out", options.out)], [options.report])
     browser = open_browser()
     try:
         show(browser, options.report, width=options.width, dark=options.dark)
@@ -39,4 +42,7 @@ if __name__ == "__main__":
         main()
     except ReportError as error:
         print(f"report_picture.py: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        print(f"report_picture.py: error: {error.filename}: cannot be written: {error.strerror.lower()}", file=sys.stderr)
         sys.exit(2)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from report_error import ReportError
+from report_json import is_finite, is_number, parse_json, read_text, shown
 
 RESULT = "moesim.result/1"
 VALIDATION = "moesim.validation/1"
@@ -48,7 +49,7 @@ class Run:
         value = self.at(pointer)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if not is_number(value):
             raise ReportError(f"{self.source}: {pointer}: expected a number or null, got {shown(value)}")
         return float(value)
 
@@ -58,34 +59,6 @@ class Given:
     runs: list = field(default_factory=list)
     validations: list = field(default_factory=list)  # (source, document)
     notes: list = field(default_factory=list)  # what was left out, and why
-
-
-def shown(value):
-    text = json.dumps(value)
-    return text if len(text) <= 40 else text[:37] + "..."
-
-
-def no_constant(name):
-    raise ValueError(f"{name} is no JSON number")
-
-
-def parse_json(text, source):
-    try:
-        return json.loads(text, parse_constant=no_constant)
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise ReportError(f"{source}: expected JSON, got {error.msg.lower()} at {place}") from None
-    except (ValueError, RecursionError) as error:
-        raise ReportError(f"{source}: expected JSON, got {error}") from None
-
-
-def read_text(path):
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ReportError(f"{path}: cannot be read: {error.strerror.lower()}") from None
-    except UnicodeDecodeError:
-        raise ReportError(f"{path}: expected text in UTF-8, got other bytes") from None
 
 
 def documents_of(path, notes):
@@ -107,26 +80,47 @@ def require(document, source, pointer, kind, name):
         raise ReportError(f"{source}: {pointer}: expected {name}, got {shown(value)}")
 
 
+def require_texts(document, source, pointer):
+    require(document, source, pointer, list, "an array")
+    for number, text in enumerate(document[pointer[1:]]):
+        if not isinstance(text, str):
+            raise ReportError(f"{source}: {pointer}/{number}: expected text, got {shown(text)}")
+
+
 def check_result(document, source):
     require(document, source, "/config/routing/policy", str, "the name of a policy")
     require(document, source, "/config/cache", dict, "an object")
+    require(document, source, "/config/trace", dict, "an object")
+    require(document, source, "/config/trace/path", (str, type(None)), "text or null")
+    require(document, source, "/config/trace/prefill", (str, type(None)), "text or null")
+    for key in ("max_tokens", "warmup_tokens"):
+        require(document, source, f"/config/trace/{key}", (int, type(None)), "a whole number or null")
+        if (document["config"]["trace"].get(key) or 0) < 0:
+            raise ReportError(f"{source}: /config/trace/{key}: expected at least 0, got {document['config']['trace'][key]}")
     require(document, source, "/cache/hit_rate", (int, float), "a number")
     require(document, source, "/tokens/measured", int, "a whole number")
     require(document, source, "/routing", dict, "an object")
     require(document, source, "/inputs", list, "an array")
-    require(document, source, "/warnings", list, "an array")
+    for key in ("version", "commit"):
+        require(document, source, f"/program/{key}", str, "text")
+    require_texts(document, source, "/warnings")
+    if document.get("notes") is not None:
+        require_texts(document, source, "/notes")
     for number, entry in enumerate(document["inputs"]):
         for key in ("path", "sha256"):
             require(entry, f"{source}: /inputs/{number}", f"/{key}", str, "text")
     if document["tokens"]["measured"] < 1:
-        raise ReportError(f"{source}: /tokens/measured: expected at least 1, got 0")
+        raise ReportError(f"{source}: /tokens/measured: expected at least 1, got {document['tokens']['measured']}")
     if document.get("throughput") is not None:
         require(document, source, "/throughput/decode_tokens_per_s", (int, float), "a number")
-        require(document, source, "/throughput/tpot_ms", dict, "an object")
+        for key in ("mean", "p50", "p99"):
+            require(document, source, f"/throughput/tpot_ms/{key}", (int, float), "a number")
         require(document, source, "/time_ms_per_token", dict, "an object")
 
 
 def check_validation(document, source):
+    if document.get("program") is not None:
+        require(document, source, "/program", dict, "an object")
     if "rows" in document:
         require(document, source, "/rows", list, "an array")
         for number, row in enumerate(document["rows"]):
@@ -134,6 +128,9 @@ def check_validation(document, source):
             require(row, place, "/id", str, "text")
             require(row, place, "/measured", dict, "an object")
         return
+    if document.get("noise") is not None:
+        require(document, source, "/noise", dict, "an object")
+        require(document, source, "/noise/mean", (int, float, type(None)), "a number or null")
     for side in ("real", "simulated"):
         require(document, source, f"/{side}/throughput/tpot_ms", dict, "an object")
 
@@ -171,13 +168,6 @@ def read_tokens(path):
                 raise ReportError(f"{path}:{number}: {name}: expected a number, got {text!r}")
     table = np.array(rows[1:], dtype=float)
     return {name: table[:, column] for column, name in enumerate(TOKEN_COLUMNS)}
-
-
-def is_finite(text):
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
 
 
 def mismatch(run, tokens):
@@ -219,12 +209,16 @@ def attach_by_content(given, path):
         attach(run, path, tokens)
 
 
+def neighbours(path):
+    """Where the per-token CSV of a result may be without being named; a sweep has none."""
+    return [] if Path(path).suffix == ".jsonl" else [Path(path).with_suffix(e) for e in (".csv", ".tokens.csv")]
+
+
 def attach_neighbour(given, run):
     """NAME.csv or NAME.tokens.csv beside NAME.json, if it is a per-token CSV."""
     if run.source != str(run.path):
         return
-    for ending in (".csv", ".tokens.csv"):
-        path = run.path.with_suffix(ending)
+    for path in neighbours(run.path):
         if not path.is_file() or not read_text(path).startswith(",".join(TOKEN_COLUMNS)):
             continue
         tokens = read_tokens(path)
@@ -275,5 +269,5 @@ def read_given(arguments, measured=()):
             attach_neighbour(given, run)
     drop_repeated(given)
     if not given.runs and not given.validations:
-        raise ReportError(f"{' '.join(arguments)}: expected at least one result, got none")
+        raise ReportError(f"{' '.join(arguments) or 'arguments'}: expected at least one result, got none")
     return given

@@ -79,7 +79,7 @@ def parts_chart(place, points):
     traces = [
         {"look": "bar", "name": name, "style": number, "x": [part(p, key) for p in points], "y": names}
         for number, (key, name) in enumerate(PARTS.items())
-        if any(part(p, key) > 0 for p in points)
+        if key == "compute" or any(part(p, key) > 0 for p in points)
     ]
     return Chart(
         id=f"parts-{slug(place)}",

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from report_error import ReportError
+from report_json import shown
 from report_numbers import expert_counts, top_k
-from report_results import shown
 
 DTYPES = {"F16": "<f2", "F32": "<f4", "U8": "u1", "U16": "<u2", "I32": "<i4"}
 CHUNK = 4096  # tokens at a time: logits become doubles
@@ -131,17 +131,24 @@ def expected_checksum(run):
     return next((entry["sha256"] for entry in run.document["inputs"] if entry["path"] == path), None)
 
 
+def trace_places(run):
+    """Where the trace of a run may be: its path from the configuration's folder and from the result's."""
+    name = run.at("/config/trace/path")
+    if name is None or expected_checksum(run) is None:
+        return []
+    config = Path(run.document["inputs"][0]["path"])
+    return [config.parent / name, run.path.parent / config.parent / name]
+
+
 def find_trace(run, given=()):
     """(path, None) of the file that the run read, or (None, why not). Its checksum decides.
 
-    Looked at: the files given, then the trace's path from the configuration's folder and from the
-    result's. REQUIRES: files given exist; one that is of no run is the caller's to refuse.
+    Looked at: the files given, then where the result says. REQUIRES: files given exist; one that is of no run is the caller's to refuse.
     """
     name, expected = run.at("/config/trace/path"), expected_checksum(run)
     if name is None or expected is None:
         return None, "the result names no trace"
-    config = Path(run.document["inputs"][0]["path"])
-    for path in [*map(Path, given), config.parent / name, run.path.parent / config.parent / name]:
+    for path in [*map(Path, given), *trace_places(run)]:
         if path.is_file() and checksum(path) == expected:
             return path, None
     return None, f"the trace {name} was not found with the checksum that the run recorded"

@@ -6,7 +6,7 @@ Texts are plain; report_page.py and report_markdown.py put them into their forms
 import json
 from typing import NamedTuple
 
-from report_format import figures, mib, percent, signed, slug, span
+from report_format import figures, mib, percent, signed, span
 from report_rows import METRICS, baseline_of, group_of, inside, speedup
 from report_series import leaves, ordered
 
@@ -185,4 +185,4 @@ def which_results(sources, total):
 
 
 def chart_file(chart):
-    return f"{slug(chart.id)}.png"
+    return f"{chart.id}.png"

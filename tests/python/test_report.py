@@ -358,3 +358,39 @@ def test_the_size_shown_can_be_chosen(results):
     assert build(given).capacity == 3072
     assert build(given, at=1.0).capacity == 1536
     assert 'value="1536" selected' in report_page.page(build(given, at=1.0))
+
+
+@pytest.mark.parametrize("names", [("\u624b\u673a", "\u7535\u8bdd"), ("A 1", "a-1"), ("a", "A", "a-2")])
+def test_devices_whose_names_look_alike_have_charts_of_their_own(results, tmp_path, names):
+    for number, name in enumerate(names):
+        document = json.loads(results[0].read_text())
+        document["config"]["device"] = name
+        (tmp_path / f"{number}.json").write_text(json.dumps(document))
+    given = [f"{number}.json" for number in range(len(names))]
+    done = runs.report(*given, "--out", "o.html", "--markdown", "o.md", "--png", "png", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "o.html").read_text()
+    charts = [c["id"] for c in charts_of(text)]
+    speeds = [c for c in charts if c.startswith("speed")]
+    assert len(set(charts)) == len(charts) and len(speeds) == len(names)
+    assert len(set(Page(text).ids)) == len(Page(text).ids)
+    assert sorted(p.stem for p in (tmp_path / "png").iterdir()) == sorted(charts)
+    shown = re.findall(r"!\[[^]]*\]\(png/([^)]*)\.png\)", (tmp_path / "o.md").read_text())
+    assert shown == charts
+
+
+def test_a_time_of_nothing_can_be_drawn(results, tmp_path):
+    document = json.loads(results[0].read_text())
+    document["time_ms_per_token"] = {}
+    (tmp_path / "r.json").write_text(json.dumps(document))
+    done = runs.report("r.json", "--out", "o.html", "--png", "png", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_half_surrogates_are_shown_as_escapes(results, tmp_path):
+    document = json.loads(results[0].read_text())
+    document["config"]["device"] = "x\ud800"
+    (tmp_path / "r.json").write_text(json.dumps(document))
+    done = runs.report("r.json", "--out", "o.html", "--markdown", "o.md", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "x\\ud800" in (tmp_path / "o.html").read_text(encoding="utf-8")
