@@ -72,7 +72,9 @@ def _prepared(name, values, bfloat16):
         raise _moesim.UserError(
             f"Trace.from_numpy: {name}: expected float16, float32 or float64, got {values.dtype}"
         )
-    return name, _FILE_TYPES[values.dtype.name], np.ascontiguousarray(values)
+    # dtype.name says nothing of the byte order; a file has this machine's (little-endian) one.
+    native = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
+    return name, _FILE_TYPES[values.dtype.name], native
 
 
 class _Tensors(Mapping):
