@@ -258,3 +258,33 @@ def test_arrays_that_are_none_are_refused(moesim):
             for bfloat16 in (False, True):
                 with pytest.raises(moesim.UserError, match=message.format(tensor)):
                     moesim.Trace.from_numpy(**{name: values}, top_k=1, bfloat16=bfloat16)
+
+
+def test_a_name_can_be_run_as_soon_as_it_is_known(moesim):
+    names = [f"early_{number}" for number in range(60)]
+
+    def first_run(name):
+        while True:
+            try:
+                return moesim.run(CONFIG, SHORT | {"/routing": {"policy": name}})["cache"]["hits"]
+            except moesim.UserError as error:
+                assert name in str(error)
+
+    with ThreadPoolExecutor(6) as pool:
+        for name in names:
+            runs = [pool.submit(first_run, name) for _ in range(6)]
+            moesim.register_routing(name, lambda visit: visit.native_ids)
+            assert min(run.result() for run in runs) > 0
+
+
+def test_a_refused_registration_leaves_the_policy(moesim):
+    moesim.register_routing("kept", lambda visit: visit.native_ids[:1])
+
+    def outer(visit):
+        with pytest.raises(RuntimeError, match="cannot be registered inside a run"):
+            moesim.register_routing("kept", lambda visit: visit.native_ids)
+        return visit.native_ids
+
+    moesim.run(CONFIG, SHORT, routing=outer)
+    result = moesim.run(CONFIG, SHORT | {"/routing": {"policy": "kept"}})
+    assert result["routing"]["experts_per_token_layer"] == 1
