@@ -2,7 +2,8 @@
 this file packs it together with the package and the built-in models and devices.
 
 The build folder is build/pip-PLATFORM of the checkout, or one that has been configured already:
-MOESIM_BUILD_DIR in the environment, or `pip install --config-settings build-dir=DIR`.
+MOESIM_BUILD_DIR in the environment, or `pip install --config-settings build-dir=DIR`; a relative
+one is relative to the checkout.
 """
 
 import base64
@@ -51,6 +52,13 @@ def run(*command):
         raise SystemExit(f"moesim: error: {command[0]} is missing (Debian: cmake, ninja-build)") from None
     except subprocess.CalledProcessError as failure:
         raise SystemExit(f"moesim: error: {command[0]} failed with status {failure.returncode}") from None
+
+
+def chosen_build_dir(config_settings):
+    """The build folder that the user named, or None. pip runs this file in src/python, so a relative
+    one is taken from the root of the checkout."""
+    chosen = (config_settings or {}).get("build-dir") or os.environ.get("MOESIM_BUILD_DIR")
+    return ROOT / chosen if chosen else None
 
 
 def build_module(build_dir):
@@ -109,8 +117,7 @@ class Wheel:
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     """PEP 517."""
-    chosen = (config_settings or {}).get("build-dir") or os.environ.get("MOESIM_BUILD_DIR")
-    package = build_module(chosen)
+    package = build_module(chosen_build_dir(config_settings))
     name = f"{NAME}-{version()}-{TAG}-{TAG}-{PLATFORM}.whl"
     wheel = Wheel(Path(wheel_directory) / name)
     for place, file in package_files(package):

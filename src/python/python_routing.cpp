@@ -154,7 +154,9 @@ void PythonRouting::set_maximum(const py::object& declared, std::size_t experts)
   if (declared.is_none()) return;
   const bool is_integer =
       PyIndex_Check(declared.ptr()) != 0 && !py::isinstance<py::bool_>(declared);
-  const auto most = is_integer ? py::int_(declared).cast<std::int64_t>() : 0;
+  int overflow = 0;  // then the value is -1
+  const auto most =
+      is_integer ? PyLong_AsLongLongAndOverflow(py::int_(declared).ptr(), &overflow) : 0;
   if (most < 1 || static_cast<std::size_t>(most) > experts) {
     throw user_error("routing " + name_, fmt::format("expected max_experts in [1, {}], got {}",
                                                      experts, std::string(py::repr(declared))));

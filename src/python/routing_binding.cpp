@@ -46,10 +46,14 @@ bool is_in_registry(const std::string& name) {
   return Registry<RoutingPolicy>::instance().all().contains(name);
 }
 
-void replace(const std::string& name, Registry<RoutingPolicy>::Entry entry) {
+void refuse_inside_run() {
   if (RegistryUse::is_here()) {
     throw std::runtime_error("a policy cannot be registered inside a run; do it before");
   }
+}
+
+void replace(const std::string& name, Registry<RoutingPolicy>::Entry entry) {
+  refuse_inside_run();
   const py::gil_scoped_release nobody_waits_for_us;
   const auto change = RegistryUse::change();
   Registry<RoutingPolicy>::instance().replace(name, std::move(entry));
@@ -80,6 +84,8 @@ std::unique_ptr<RoutingPolicy> make_given(Section& section, const RoutingContext
 // `parameters`: name to default.
 void register_routing(const std::string& name, const py::object& make,
                       const std::string& description, const py::dict& parameters) {
+  refuse_inside_run();
+  if (name.empty()) throw user_error("register_routing", "expected a name, got an empty one");
   const bool is_taken = !declarations().contains(name) && is_in_registry(name);
   if (is_taken || name == kGivenName) {
     throw user_error("register_routing", "expected a name of its own, got " + name +
@@ -90,11 +96,12 @@ void register_routing(const std::string& name, const py::object& make,
     known.push_back({key.cast<std::string>(), to_json(py::reinterpret_borrow<py::object>(value)),
                      "parameter of the Python policy", "any", "", "own"});
   }
+  // First: a run of another thread may ask for it as soon as the registry has the name.
+  declarations()[name] = {name, make};
   replace(name, {About(description, "Python"), known,
                  [name, known](Section& section, const RoutingContext& context) {
                    return make_registered(name, known, section, context);
                  }});
-  declarations()[name] = {name, make};
 }
 
 }  // namespace

@@ -203,3 +203,88 @@ def test_mistakes_in_a_dictionary_are_of_config(moesim):
 def test_a_defect_is_a_runtime_error(moesim):
     with pytest.raises(RuntimeError, match="^defect of the program: a trace has no tensors of type"):
         moesim._moesim.HeldTrace.from_tensors([("router_logits", "F99", LOGITS)], {}, "a")
+
+
+def test_an_override_that_an_argument_would_hide_is_refused(moesim):
+    trace = moesim.Trace.load(BUNDLED)
+    message = "^expected one of trace= and the override {}, got both$"
+    for config in (CONFIG, {"trace": trace}):
+        with pytest.raises(moesim.UserError, match=message.format("/trace/path")):
+            moesim.run(config, ["/trace/path=none"], trace=trace)
+        with pytest.raises(moesim.UserError, match=message.format("/trace")):
+            moesim.run(config, {"/trace": {"path": BUNDLED}}, trace=trace)
+    with pytest.raises(moesim.UserError, match=message.format("/trace/path")):
+        moesim.resolved_config(CONFIG, {"/trace/path": BUNDLED}, trace=trace)
+
+    def native(visit):
+        return visit.native_ids
+
+    for pointer, value in (("/routing/policy", "top_k"), ("/routing", {"policy": "top_k", "k": 2})):
+        with pytest.raises(moesim.UserError) as error:
+            moesim.run(CONFIG, {pointer: value}, routing=native)
+        expected = f"expected one of routing= and the override {pointer}, got both"
+        assert str(error.value) == expected
+    for overrides in ({"/routing/k": 2}, {"/routing": {"k": 2}}):
+        result = moesim.run(CONFIG, SHORT | overrides, trace=trace, routing=native)
+        assert result["routing"]["experts_per_token_layer"] == 2
+    assert moesim.run(CONFIG, {"/trace": {"max_tokens": 40}}, trace=trace)["cache"]["hits"] > 0
+
+
+NAN = float("nan")
+
+
+def test_mistakes_before_the_run_are_named(moesim):
+    user, kind = moesim.UserError, TypeError
+    cases = [
+        (user, "overrides: /cache/capacity_fraction: expected a finite number, got nan", CONFIG,
+         {"/cache/capacity_fraction": NAN}),
+        (user, "config: /cache/a/1: expected a finite number, got inf",
+         {"cache": {"a": [1, float("inf")]}}, {}),
+        (kind, "config: /cache: expected texts as keys, got 1", {"cache": {1: 2}}, {}),
+        (kind, "expected overrides as texts /POINTER=VALUE, got 3", CONFIG, [3]),
+        (user, "config: expected a path, got an empty one", "", {}),
+    ]
+    for error, message, config, overrides in cases:
+        with pytest.raises(error) as raised:
+            moesim.run(config, overrides)
+        assert str(raised.value) == message
+
+
+def test_arrays_that_are_none_are_refused(moesim):
+    message = "Trace.from_numpy: {}: expected an array of numbers, got "
+    for name in ("logits", "ids", "selection_bias"):
+        tensor = {"logits": "router_logits", "ids": "topk_ids"}.get(name, name)
+        for values in ([[[1, 2], [3]]], [["a"]]):
+            for bfloat16 in (False, True):
+                with pytest.raises(moesim.UserError, match=message.format(tensor)):
+                    moesim.Trace.from_numpy(**{name: values}, top_k=1, bfloat16=bfloat16)
+
+
+def test_a_name_can_be_run_as_soon_as_it_is_known(moesim):
+    names = [f"early_{number}" for number in range(60)]
+
+    def first_run(name):
+        while True:
+            try:
+                return moesim.run(CONFIG, SHORT | {"/routing": {"policy": name}})["cache"]["hits"]
+            except moesim.UserError as error:
+                assert name in str(error)
+
+    with ThreadPoolExecutor(6) as pool:
+        for name in names:
+            runs = [pool.submit(first_run, name) for _ in range(6)]
+            moesim.register_routing(name, lambda visit: visit.native_ids)
+            assert min(run.result() for run in runs) > 0
+
+
+def test_a_refused_registration_leaves_the_policy(moesim):
+    moesim.register_routing("kept", lambda visit: visit.native_ids[:1])
+
+    def outer(visit):
+        with pytest.raises(RuntimeError, match="cannot be registered inside a run"):
+            moesim.register_routing("kept", lambda visit: visit.native_ids)
+        return visit.native_ids
+
+    moesim.run(CONFIG, SHORT, routing=outer)
+    result = moesim.run(CONFIG, SHORT | {"/routing": {"policy": "kept"}})
+    assert result["routing"]["experts_per_token_layer"] == 1

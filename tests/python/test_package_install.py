@@ -82,3 +82,12 @@ def test_a_folder_that_is_no_build_is_refused(repo_root, tmp_path):
     built = backend(repo_root, "moesim_build.build_wheel('.')", MOESIM_BUILD_DIR=str(tmp_path))
     assert built.returncode == 1
     assert built.stderr == f"moesim: error: {tmp_path}: expected a configured build folder\n"
+
+
+def test_a_relative_build_folder_is_below_the_checkout(repo_root):
+    code = "print(moesim_build.chosen_build_dir({settings}))"
+    for settings, named in (("{'build-dir': 'build/a'}", ""), ("None", "build/a")):
+        got = backend(repo_root, code.format(settings=settings), MOESIM_BUILD_DIR=named)
+        assert got.stdout == f"{repo_root / 'build/a'}\n", got.stderr
+    assert backend(repo_root, code.format(settings={}), MOESIM_BUILD_DIR="/b").stdout == "/b\n"
+    assert backend(repo_root, code.format(settings={}), MOESIM_BUILD_DIR="").stdout == "None\n"

@@ -180,3 +180,58 @@ def test_every_sequence_begins(moesim):
     trace = moesim.Trace.from_numpy(logits, gate="A", top_k=2, sequence=np.arange(12) // 4)
     moesim.run({"trace": trace, "device": None, "cache": {"capacity_experts": 4}}, routing=Listens)
     assert begun == [0, 1, 2]
+
+
+def test_what_cannot_be_registered_is_refused(moesim):
+    def native(visit, **parameters):
+        return visit.native_ids
+
+    class Policy:
+        def route(self, visit):
+            return visit.native_ids
+
+    place = "register_routing: parameters: "
+    other = "expected a name other than policy and k, got "
+    instance = Policy()
+    cases = [
+        (moesim.UserError, "register_routing: expected a name, got an empty one", "", native, {}),
+        (moesim.UserError, f"{place}{other}'policy'", "own", native, {"policy": 1}),
+        (moesim.UserError, f"{place}{other}'k'", "own", native, {"k": 1}),
+        (moesim.UserError, f"{place}/a: expected a finite number, got nan", "own", native,
+         {"a": float("nan")}),
+        (TypeError, f"{place}expected texts as keys, got 1", "own", native, {1: 2}),
+        (TypeError, "register_routing: expected a text as name, got 3", 3, native, {}),
+        (TypeError, f"expected the class of a routing policy, got an instance: {instance!r}", "own",
+         instance, {}),
+    ]
+    for error, message, name, policy, parameters in cases:
+        with pytest.raises(error) as raised:
+            moesim.register_routing(name, policy, parameters=parameters)
+        assert str(raised.value) == message
+    assert not {"", "own"} & {policy["name"] for policy in moesim.policies("routing")}
+
+
+def test_parameters_may_be_of_numpy(moesim):
+    seen = []
+
+    def native(visit, **parameters):
+        seen.append(parameters)
+        return visit.native_ids
+
+    defaults = {"a": np.float32(0.5), "b": np.int64(3), "c": np.arange(2), "d": np.bool_(True)}
+    moesim.register_routing("numpy_defaults", native, parameters=defaults)
+    moesim.run(CONFIG, SHORT | {"/routing": {"policy": "numpy_defaults"}})
+    assert seen[0] == {"a": 0.5, "b": 3, "c": [0, 1], "d": True}
+
+
+def test_wrong_facts_of_a_policy_are_named(moesim):
+    cases = [
+        ("max_experts", 2**70, f"expected max_experts in [1, 64], got {2**70}"),
+        ("looks_at_residency", "x", "expected looks_at_residency True or False, got 'x'"),
+        ("needs_logits", 2, "expected needs_logits True or False, got 2"),
+    ]
+    for key, value, message in cases:
+        policy = type("Facts", (), {key: value, "route": lambda self, visit: visit.native_ids})
+        with pytest.raises(moesim.UserError) as error:
+            moesim.run(CONFIG, SHORT, routing=type("Facts", (policy,), {"__init__": lambda s, c: None}))
+        assert str(error.value) == f"routing Facts: {message}"

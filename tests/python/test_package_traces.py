@@ -159,3 +159,25 @@ def test_a_trace_takes_the_place_of_its_file(moesim, repo_root):
         assert result == of_file
     with pytest.raises(TypeError, match=r"expected a moesim.Trace, got 'a.safetensors'"):
         moesim.run(CONFIG, trace="a.safetensors")
+
+
+def test_the_byte_order_of_an_array_does_not_matter(moesim):
+    logits = np.random.default_rng(4).normal(size=(3, 2, 8)).astype("float32")
+    ids = np.arange(12).reshape(3, 2, 2) % 8
+    weights = logits[:, :, :2].astype("float64") ** 2
+    for kinds in (("f2", "u2", "f4"), ("f4", "i4", "f2"), ("f8", "i8", "f8")):
+        for order in "<>":
+            trace = moesim.Trace.from_numpy(
+                logits.astype(order + kinds[0]),
+                ids=ids.astype(order + kinds[1]),
+                weights=weights.astype(order + kinds[2]),
+                sequence=np.array([0, 0, 1], order + "i4"),
+                gate="A",
+                top_k=2,
+            )
+            half = [values.astype("f2" if kind == "f2" else "f4")
+                    for values, kind in ((logits, kinds[0]), (weights, kinds[2]))]
+            assert np.array_equal(trace.logits, half[0])
+            assert np.array_equal(trace.ids, ids)
+            assert np.array_equal(trace.weights, half[1])
+            assert trace.sequence.tolist() == [0, 0, 1]

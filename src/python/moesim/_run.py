@@ -5,29 +5,56 @@ import os
 from collections.abc import Mapping
 
 from moesim import _moesim, _routing
+from moesim._plain import dumps
 from moesim._trace import Trace
-
-
-def _plain(value):
-    """What JSON has no form for: NumPy's numbers and arrays, paths."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    raise TypeError(f"a configuration cannot hold a {type(value).__name__}: {value!r}")
-
-
-def _dumps(value):
-    return json.dumps(value, default=_plain, allow_nan=False)
 
 
 def _override_texts(overrides):
     """Overrides as the program takes them: /POINTER=VALUE."""
     if isinstance(overrides, Mapping):
-        return [f"{pointer}={_dumps(value)}" for pointer, value in overrides.items()]
+        return [
+            f"{pointer}={dumps(value, f'overrides: {pointer}')}"
+            for pointer, value in overrides.items()
+        ]
     if isinstance(overrides, (str, bytes)):
         raise TypeError("expected overrides as a dictionary or a list of texts, got one text")
-    return list(overrides or [])
+    texts = list(overrides or [])
+    for text in texts:
+        if not isinstance(text, str):
+            raise TypeError(f"expected overrides as texts /POINTER=VALUE, got {text!r}")
+    return texts
+
+
+def _refuse_both(texts, argument, takes):
+    """An override of what an argument of run() stands for would be ignored."""
+    for text in texts:
+        pointer, _, value = text.partition("=")
+        if takes(pointer, value):
+            raise _moesim.UserError(
+                f"expected one of {argument}= and the override {pointer}, got both"
+            )
+
+
+def _keys(value):
+    """The keys of an object in JSON; None: it is something else."""
+    try:
+        value = json.loads(value)
+    except ValueError:
+        return None
+    return set(value) if isinstance(value, dict) else None
+
+
+def _takes_trace(pointer, value):
+    if pointer == "/trace":
+        keys = _keys(value)
+        return keys is None or "path" in keys
+    return pointer == "/trace/path"
+
+
+def _takes_routing(pointer, value):
+    if pointer == "/routing":
+        return _keys(value) not in (set(), {"k"})
+    return pointer.startswith("/routing/") and pointer != "/routing/k"
 
 
 def _split_trace(config):
@@ -51,11 +78,18 @@ def _request(config, overrides, base_dir, trace):
     if not isinstance(config, Mapping):
         if base_dir is not None:
             raise TypeError("base_dir is for a dictionary; paths in a file are relative to the file")
-        return os.fspath(config), "", "", texts, trace and trace._held
+        path = os.fspath(config)
+        if not path:
+            raise _moesim.UserError("config: expected a path, got an empty one")
+        if trace is not None:
+            _refuse_both(texts, "trace", _takes_trace)
+        return path, "", "", texts, trace and trace._held
     config, inner = _split_trace(config)
     trace = trace or inner
+    if trace is not None:
+        _refuse_both(texts, "trace", _takes_trace)
     base = "" if base_dir is None else os.fspath(base_dir)
-    return "", _dumps(config), base, texts, trace and trace._held
+    return "", dumps(config, "config: "), base, texts, trace and trace._held
 
 
 class Result(Mapping):
@@ -142,6 +176,8 @@ def run(
     """
     policy = None if routing is None else _routing.declaration(routing)
     request = _request(config, overrides, base_dir, trace)
+    if policy is not None:
+        _refuse_both(request[3], "routing", _takes_routing)
     return Result(_moesim.run(*request, policy, tokens, selections))
 
 

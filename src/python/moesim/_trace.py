@@ -27,6 +27,18 @@ _FIXED = {
 }
 
 
+def _array(name, values):
+    """The values as an array; an error where they are none, such as lists of unequal lengths."""
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        array = None
+    if array is None or array.dtype.kind in "OSU":
+        got = "lists of unequal lengths" if array is None else array.dtype
+        raise _moesim.UserError(f"Trace.from_numpy: {name}: expected an array of numbers, got {got}")
+    return array
+
+
 def _to_bfloat16(values):
     """The bits of the nearest BF16 numbers, even at ties."""
     bits = np.ascontiguousarray(values, "float32").view("uint32")
@@ -39,7 +51,6 @@ def _from_bfloat16(bits):
 
 def _integers(name, values, wanted):
     """The values as integers of type `wanted`; an error where one does not fit."""
-    values = np.asarray(values)
     if values.dtype.kind not in "iub":
         raise _moesim.UserError(f"Trace.from_numpy: {name}: expected integers, got {values.dtype}")
     limits = np.iinfo(wanted)
@@ -53,6 +64,7 @@ def _integers(name, values, wanted):
 
 def _prepared(name, values, bfloat16):
     """(name, type in the file, array) of one tensor."""
+    values = _array(name, values)
     if name in ("router_logits", "next_layer_logits") and bfloat16:
         if name == "router_logits":
             return name, "BF16", _to_bfloat16(values)
@@ -62,17 +74,17 @@ def _prepared(name, values, bfloat16):
     elif name == "selection_bias":
         values = np.asarray(values, "float32")
     elif name == "topk_ids":
-        values = np.asarray(values)
         if values.dtype.name not in ("uint8", "uint16", "int32"):
             values = _integers(name, values, "int32")
     else:
-        values = np.asarray(values)
         values = values.astype(_FLOATS.get(values.dtype.name, values.dtype), copy=False)
     if values.dtype.name not in _FILE_TYPES:
         raise _moesim.UserError(
             f"Trace.from_numpy: {name}: expected float16, float32 or float64, got {values.dtype}"
         )
-    return name, _FILE_TYPES[values.dtype.name], np.ascontiguousarray(values)
+    # dtype.name says nothing of the byte order; a file has this machine's (little-endian) one.
+    native = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
+    return name, _FILE_TYPES[values.dtype.name], native
 
 
 class _Tensors(Mapping):
