@@ -137,7 +137,9 @@ def test_lines_of_a_sweep_can_be_chosen(run_sim, tmp_path):
 def test_inputs_that_are_none(run_sim, runs, tmp_path):
     a, a_csv = map(str, runs["a"])
     b_csv = str(runs["b"][1])
-    bad = {"text.json": "oops", "other.json": '{"schema": "x"}', "empty.csv": "",
+    bad = {"text.json": "oops", "other.json": '{"schema": "x"}',
+           "inputs.json": '{"schema": "moesim.result/1", "config": {}, "cache": {}, "inputs": [1]}',
+           "empty.csv": "",
            "cell.csv": "token,sequence,position,wall_ms,misses\n1,0,0,fast,2\n",
            "short.csv": "token,sequence,position,wall_ms,misses\n1,0\n",
            "rows.csv": "token,sequence,position,wall_ms,misses\n"}  # fmt: skip
@@ -147,6 +149,8 @@ def test_inputs_that_are_none(run_sim, runs, tmp_path):
         (["none.json", a], "none.json: expected a file, got nothing"),
         ([tmp_path / "text.json", a], "text.json: expected JSON, got an error at line 1"),
         ([a, tmp_path / "other.json"], "other.json: expected a result of sim run --json"),
+        ([a, tmp_path / "inputs.json"], "inputs.json: expected a result of sim run --json"),
+        ([a + ":1", a], "expected no line number, because the file is one result"),
         ([a, a, "--tokens-csv", a_csv, b_csv], "b.csv: expected the tokens of "),
         ([a, a, "--tokens-csv", a_csv, tmp_path / "empty.csv"], "without the column token"),
         ([a, a, "--tokens-csv", a_csv, tmp_path / "cell.csv"],

@@ -116,6 +116,9 @@ def test_foreign_lines_are_refused_and_left_alone(sweep, tmp_path):
         (["--vary", "/routing/policy=top_k", "--vary", "/cache/eviction/policy=belady",
           "--set", "/trace/max_tokens=0"], "(/routing/policy=top_k /cache/eviction/policy=belady): "
          "configs/phone.json: /trace/max_tokens"),
+        (["--vary", '/cache=[{"scope":"layer","capacity_experts":8},'
+                    '{"capacity_experts":8,"scope":"layer"}]'], "expected each value once, got twice"),
+        (["--vary", "/seed=9007199254740993:9007199254740995:1"], "got a number beyond 2^53"),
         (["--vary", "seed=1"], "--vary seed=1: expected /POINTER=VALUES"),
         (["--vary", "/seed=1", "--set", "seed"], "--set seed: expected /POINTER=VALUE"),
         (["--vary", "/seed=1", "--jobs", "0"], "--jobs"),
