@@ -18,7 +18,7 @@ from pathlib import Path
 
 try:
     from report_build import build
-    from report_error import ReportError
+    from report_error import ReportError, end_with_one_line
     from report_files import check_folder, check_own, inputs_of
     from report_markdown import markdown
     from report_page import page
@@ -116,11 +116,4 @@ def main(words):
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except ReportError as error:
-        print(f"report.py: error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        print(f"report.py: error: {error.filename}: cannot be written: {error.strerror.lower()}", file=sys.stderr)
-        sys.exit(2)
+    end_with_one_line("report.py", lambda: main(sys.argv[1:]))

@@ -7,11 +7,10 @@ Needs the Debian packages chromium, chromium-driver and python3-selenium.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from report_browser import open_browser, screenshot, show
-from report_error import ReportError
+from report_error import ReportError, end_with_one_line
 from report_files import check_folder, check_own
 from whole_files import write_whole
 
@@ -38,11 +37,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ReportError as error:
-        print(f"report_picture.py: error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        print(f"report_picture.py: error: {error.filename}: cannot be written: {error.strerror.lower()}", file=sys.stderr)
-        sys.exit(2)
+    end_with_one_line("report_picture.py", main)

@@ -3,6 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "hardware/interpolate.h"
 
 namespace moesim {
 namespace {
@@ -76,16 +80,10 @@ std::vector<std::pair<double, double>> read_thread_scaling(Section& cpu) {
   return scaling;
 }
 
-double interpolate(const std::vector<std::pair<double, double>>& points, double threads) {
-  std::pair<double, double> below{0.0, 0.0};
-  for (const auto& point : points) {
-    if (threads <= point.first) {
-      const double share = (threads - below.first) / (point.first - below.first);
-      return below.second + share * (point.second - below.second);
-    }
-    below = point;
-  }
-  return below.second;
+// From nothing to the first point, and from there as any curve.
+double rate_at(std::vector<std::pair<double, double>> points, double threads) {
+  points.insert(points.begin(), {0.0, 0.0});
+  return interpolate(points, threads);
 }
 
 }  // namespace
@@ -110,7 +108,7 @@ double CpuSpec::thread_share(std::size_t used) const {
   const auto measured = static_cast<double>(threads);
   // The hardware reference knows that a device's own thread count is its optimum, section 3.1.
   if (thread_scaling.empty()) return std::min(1.0, wanted / measured);
-  return interpolate(thread_scaling, wanted) / interpolate(thread_scaling, measured);
+  return rate_at(thread_scaling, wanted) / rate_at(thread_scaling, measured);
 }
 
 CpuSpec read_cpu(Section section) {
