@@ -16,17 +16,20 @@ CONNECT_S = 3
 GONE = "the scheduler is gone; what has ended is kept, go on with --resume"
 # What any call of Dask raises when it cannot reach the scheduler, at whatever moment.
 LOST_CONNECTION = (OSError, TimeoutError, concurrent.futures.CancelledError, asyncio.CancelledError)
-AHEAD = 2  # points handed out per thread, so that none waits for the client
+AHEAD = 2  # points handed out per thread of a cluster, so that none waits for the client
 ADDRESS = re.compile(r"[a-z]+://([^\s/:]+|\[[0-9a-fA-F:.%]+\]):\d{1,5}")
 
 
 def here(points, arguments, jobs, retries):
-    """`arguments(point)` are those of run_point; threads suffice, since each runs a program."""
+    """`arguments(point)` are those of run_point; threads suffice, since each runs a program.
+
+    A thread's next point begins once the result of its last has been taken, and so is on disk: of a
+    client that is killed at most `jobs` points are repeated, those that had no result on disk yet."""
     pool = concurrent.futures.ThreadPoolExecutor(jobs)
     left, under_way, stopping = iter(points), {}, threading.Event()
 
-    def hand_out():  # few at a time: a result document is dropped once it has been taken
-        for point in itertools.islice(left, AHEAD * jobs - len(under_way)):
+    def hand_out():
+        for point in itertools.islice(left, jobs - len(under_way)):
             under_way[pool.submit(attempts, arguments(point), retries, stopping)] = point
 
     try:
@@ -34,9 +37,8 @@ def here(points, arguments, jobs, retries):
         while under_way:
             ended = concurrent.futures.wait(under_way, return_when=concurrent.futures.FIRST_COMPLETED).done
             for future in [f for f in under_way if f in ended]:
-                point = under_way.pop(future)
+                yield under_way.pop(future), *future.result()
                 hand_out()
-                yield point, *future.result()
     finally:
         stopping.set()  # a Ctrl-C has ended the programs too: nothing is tried again
         pool.shutdown(wait=True, cancel_futures=True)
