@@ -51,17 +51,19 @@ std::vector<std::size_t> offsets_of(const MoeModel& model, const TaskCosts& cost
 // model would take minutes to make.
 constexpr std::size_t kPatternRows = 61;
 
-std::vector<std::byte> pattern_rows(WeightFormat format, std::size_t columns) {
-  const std::size_t row_bytes = weight_row_bytes(format, columns);
-  std::vector<std::byte> rows(kPatternRows * row_bytes);
+// `memory` holds the rows.
+WeightMatrix pattern_rows(WeightFormat format, std::size_t columns,
+                          std::vector<std::byte>& memory) {
+  memory.resize(kPatternRows * weight_row_bytes(format, columns));
+  const WeightMatrix pattern{format, kPatternRows, columns, memory.data()};
   Rng rng = Rng::for_component(1, "dense weights");
   std::vector<float> row(columns);
   const double size = std::sqrt(3.0 / static_cast<double>(columns));  // variance 1 / columns
   for (std::size_t i = 0; i < kPatternRows; ++i) {
     for (float& weight : row) weight = static_cast<float>((rng.uniform() * 2 - 1) * size);
-    encode_row(format, row, std::span(rows).subspan(i * row_bytes, row_bytes));
+    encode_matrix_row(pattern, i, row, memory.data());
   }
-  return rows;
+  return pattern;
 }
 
 }  // namespace
@@ -80,13 +82,12 @@ DenseWeights::DenseWeights(const MoeModel& model, const TaskCosts& costs, Weight
       row_bytes_(weight_row_bytes(format, model.hidden_size)),
       memory_(std::max<std::size_t>(bytes(model, costs, format, positions), 1)),
       offsets_(offsets_of(model, costs, row_bytes_, positions)) {
-  const std::vector<std::byte> pattern = pattern_rows(format, hidden_);
-  const std::size_t used = offsets_.back() * row_bytes_;
-  for (std::size_t at = 0; at < used; at += pattern.size()) {
-    std::memcpy(memory_.data() + at, pattern.data(), std::min(pattern.size(), used - at));
-  }
-  for (std::size_t i = 1; i < offsets_.size(); ++i) {
-    most_rows_ = std::max(most_rows_, offsets_[i] - offsets_[i - 1]);
+  std::vector<std::byte> memory;
+  const WeightMatrix pattern = pattern_rows(format, hidden_, memory);
+  for (std::size_t place = 0; place + 1 < offsets_.size(); ++place) {
+    const std::size_t rows = offsets_[place + 1] - offsets_[place];
+    repeat_rows(pattern, stored(place, rows), memory_.data() + offsets_[place] * row_bytes_);
+    most_rows_ = std::max(most_rows_, rows);
   }
 }
 
@@ -98,7 +99,12 @@ WeightMatrix DenseWeights::matrix(const Task& task, std::uint32_t position) cons
   if (offsets_[place] + rows > offsets_[place + 1]) {
     throw InvariantError("a dense part is larger than its memory");
   }
-  return {format_, rows, hidden_, memory_.data() + offsets_[place] * row_bytes_};
+  return stored(place, rows);
+}
+
+WeightMatrix DenseWeights::stored(std::size_t place, std::size_t rows) const {
+  return {format_, rows, hidden_, memory_.data() + offsets_[place] * row_bytes_,
+          offsets_[place + 1] - offsets_[place]};
 }
 
 }  // namespace moesim

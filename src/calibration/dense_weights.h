@@ -32,6 +32,9 @@ class DenseWeights {
   [[nodiscard]] std::size_t most_rows() const { return most_rows_; }
 
  private:
+  // The first `rows` rows of the matrix at a place of `offsets_`.
+  [[nodiscard]] WeightMatrix stored(std::size_t place, std::size_t rows) const;
+
   const TaskCosts& costs_;
   WeightFormat format_;
   std::size_t hidden_;

@@ -78,6 +78,7 @@ struct BlockKernel {
   std::size_t columns;
   const float* HWY_RESTRICT x;     // [columns]
   const float* HWY_RESTRICT tail;  // [32] x of the last block, where columns do not fill it
+  bool adds;                       // to what is in y
   Codes codes{};
 
   template <std::size_t kRows>
@@ -115,7 +116,8 @@ struct BlockKernel {
       add<kRows>(w_codes, w_gap, full, tail, 0, full % kGroup, scales, sums);
     }
     for (std::size_t row = 0; row < kRows; ++row) {
-      y[row * y_gap] = hn::GetLane(hn::SumOfLanes(d, hn::Add(sums[row][0], sums[row][1])));
+      const float sum = hn::GetLane(hn::SumOfLanes(d, hn::Add(sums[row][0], sums[row][1])));
+      put(sum, adds, y[row * y_gap]);
     }
   }
 
@@ -167,20 +169,20 @@ struct BlockKernel {
 };
 
 template <class Codes>
-HWY_INLINE void block_rows(const WeightMatrix& w, std::size_t first, std::size_t last,
+HWY_INLINE void block_rows(const WeightPanel& w, std::size_t first, std::size_t last,
                            const float* x, float* y) {
   float tail[kBlockWeights] = {};
   const std::size_t full = w.columns / kBlockWeights * kBlockWeights;
   if (full < w.columns) std::memcpy(tail, x + full, (w.columns - full) * sizeof(float));
-  run_row_streams(BlockKernel<Codes>{w.columns, x, tail}, w, first, last, y);
+  run_row_streams(BlockKernel<Codes>{w.columns, x, tail, w.first_column > 0}, w, first, last, y);
 }
 
-void q8_rows_here(const WeightMatrix& w, std::size_t first, std::size_t last, const float* x,
+void q8_rows_here(const WeightPanel& w, std::size_t first, std::size_t last, const float* x,
                   float* y) {
   block_rows<Q8Codes>(w, first, last, x, y);
 }
 
-void q4_rows_here(const WeightMatrix& w, std::size_t first, std::size_t last, const float* x,
+void q4_rows_here(const WeightPanel& w, std::size_t first, std::size_t last, const float* x,
                   float* y) {
   block_rows<Q4Codes>(w, first, last, x, y);
 }
@@ -196,11 +198,11 @@ namespace moesim {
 HWY_EXPORT(q8_rows_here);
 HWY_EXPORT(q4_rows_here);
 
-void q8_rows(const WeightMatrix& w, std::size_t first, std::size_t last, const float* x, float* y) {
+void q8_rows(const WeightPanel& w, std::size_t first, std::size_t last, const float* x, float* y) {
   HWY_DYNAMIC_DISPATCH(q8_rows_here)(w, first, last, x, y);
 }
 
-void q4_rows(const WeightMatrix& w, std::size_t first, std::size_t last, const float* x, float* y) {
+void q4_rows(const WeightPanel& w, std::size_t first, std::size_t last, const float* x, float* y) {
   HWY_DYNAMIC_DISPATCH(q4_rows_here)(w, first, last, x, y);
 }
 

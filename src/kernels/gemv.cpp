@@ -37,8 +37,9 @@ void require_expert(const ExpertWeights& expert, std::size_t scratch) {
 
 constexpr const char* kOtherSize = "an expert's input or output has another size than it";
 
+// By the rows of a panel: a range is one stream in each.
 std::size_t dealt(const WeightMatrix& w, const ThreadTeam& team) {
-  return rows_at_once(w.rows, w.row_bytes(), team.size());
+  return rows_at_once(w.rows, w.panel(0).row_bytes(), team.size());
 }
 
 }  // namespace

@@ -23,6 +23,7 @@ struct HalfKernel {
 
   std::size_t columns;
   const float* HWY_RESTRICT x;  // [columns]
+  bool adds;                    // to what is in y
 
   template <std::size_t kRows>
   HWY_INLINE void run(const std::byte* HWY_RESTRICT w, std::size_t w_gap, float* HWY_RESTRICT y,
@@ -47,7 +48,7 @@ struct HalfKernel {
     for (std::size_t row = 0; row < kRows; ++row) {
       const V sum =
           hn::Add(hn::Add(sums[row][0], sums[row][1]), hn::Add(sums[row][2], sums[row][3]));
-      y[row * y_gap] = hn::GetLane(hn::SumOfLanes(d, sum));
+      put(hn::GetLane(hn::SumOfLanes(d, sum)), adds, y[row * y_gap]);
     }
   }
 
@@ -80,9 +81,9 @@ struct HalfKernel {
   }
 };
 
-void half_rows_here(const WeightMatrix& w, std::size_t first, std::size_t last, const float* x,
+void half_rows_here(const WeightPanel& w, std::size_t first, std::size_t last, const float* x,
                     float* y) {
-  run_row_streams(HalfKernel{w.columns, x}, w, first, last, y);
+  run_row_streams(HalfKernel{w.columns, x, w.first_column > 0}, w, first, last, y);
 }
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)
@@ -95,7 +96,7 @@ namespace moesim {
 
 HWY_EXPORT(half_rows_here);
 
-void half_rows(const WeightMatrix& w, std::size_t first, std::size_t last, const float* x,
+void half_rows(const WeightPanel& w, std::size_t first, std::size_t last, const float* x,
                float* y) {
   HWY_DYNAMIC_DISPATCH(half_rows_here)(w, first, last, x, y);
 }

@@ -19,9 +19,9 @@ std::vector<std::string> simd_targets() { return {}; }
 std::string simd_target() { refuse(); }
 void select_simd_target(std::string_view) { refuse(); }
 
-void half_rows(const WeightMatrix&, std::size_t, std::size_t, const float*, float*) { refuse(); }
-void q8_rows(const WeightMatrix&, std::size_t, std::size_t, const float*, float*) { refuse(); }
-void q4_rows(const WeightMatrix&, std::size_t, std::size_t, const float*, float*) { refuse(); }
+void half_rows(const WeightPanel&, std::size_t, std::size_t, const float*, float*) { refuse(); }
+void q8_rows(const WeightPanel&, std::size_t, std::size_t, const float*, float*) { refuse(); }
+void q4_rows(const WeightPanel&, std::size_t, std::size_t, const float*, float*) { refuse(); }
 void swiglu(float*, const float*, std::size_t) { refuse(); }
 std::uint64_t sum_words(const std::byte*, std::size_t) { refuse(); }
 

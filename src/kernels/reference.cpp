@@ -20,7 +20,7 @@ using Row = Eigen::Map<const Eigen::RowVectorXf>;
 
 Eigen::RowVectorXd decoded_row(const WeightMatrix& w, std::size_t row, std::vector<float>& floats) {
   floats.resize(w.columns);
-  decode_row(w.format, {w.row(row), w.row_bytes()}, floats);
+  decode_matrix_row(w, row, floats);
   return Row(floats.data(), static_cast<Eigen::Index>(floats.size())).cast<double>();
 }
 

@@ -63,19 +63,19 @@ HWY_INLINE hn::VFromD<D> load_once(D d, const float* HWY_RESTRICT from) {
   return values;
 }
 
-// Above this many bytes x shares the first-level cache badly with the weights that pass through it.
-inline constexpr std::size_t kFirstLevelX = 24576;
-
 // Whether there are registers for the sums of four rows.
 inline constexpr bool kManyRegisters = HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON;
+
+HWY_INLINE void put(float sum, bool adds, float& y) { y = adds ? y + sum : sum; }
 
 // The rows [first, last) as `kStreams` streams, each through its own part of the range: a stream
 // reads on without a jump, which is what prefetchers in hardware follow, and all share what is
 // loaded of x. Neighbouring rows as streams would jump at the end of each row.
 // kernel.run<streams>(first stream, bytes to the next, its result, distance to that of the next).
-template <std::size_t kStreams, class Kernel>
-HWY_INLINE void run_streams(const Kernel& kernel, const WeightMatrix& w, std::size_t first,
-                            std::size_t last, float* HWY_RESTRICT y) {
+template <class Kernel>
+HWY_INLINE void run_row_streams(const Kernel& kernel, const WeightPanel& w, std::size_t first,
+                                std::size_t last, float* HWY_RESTRICT y) {
+  constexpr std::size_t kStreams = Kernel::kStreams;
   const std::size_t part = (last - first) / kStreams;
   const std::size_t stride = w.row_bytes();
   std::size_t row = first;
@@ -84,18 +84,6 @@ HWY_INLINE void run_streams(const Kernel& kernel, const WeightMatrix& w, std::si
   }
   for (row = first + kStreams * part; row < last; ++row) {
     kernel.template run<1>(w.row(row), 0, y + row, 0);
-  }
-}
-
-// As many streams as the kernel wants; four where that saves reading x from the second-level cache
-// so often.
-template <class Kernel>
-HWY_INLINE void run_row_streams(const Kernel& kernel, const WeightMatrix& w, std::size_t first,
-                                std::size_t last, float* HWY_RESTRICT y) {
-  if (kManyRegisters && w.columns * sizeof(float) > kFirstLevelX) {
-    run_streams<4>(kernel, w, first, last, y);
-  } else {
-    run_streams<Kernel::kStreams>(kernel, w, first, last, y);
   }
 }
 

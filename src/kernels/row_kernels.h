@@ -12,16 +12,15 @@ namespace moesim {
 
 // y[r] = sum over c of w[r, c] * x[c] for the rows r in [first, last); the rest of y is left alone.
 // A row's result does not depend on the range, so not on how many threads share the rows.
-// x: [columns], y: [rows], aligned as floats are; they do not overlap. Format fp16.
-void half_rows(const WeightMatrix& w, std::size_t first, std::size_t last, const float* x,
-               float* y);
-// The same for the formats q8 and q4.
-void q8_rows(const WeightMatrix& w, std::size_t first, std::size_t last, const float* x, float* y);
-void q4_rows(const WeightMatrix& w, std::size_t first, std::size_t last, const float* x, float* y);
-
-// Any of the three.
+// x: [columns], y: [rows], aligned as floats are; they do not overlap.
 void gemv_rows(const WeightMatrix& w, std::size_t first, std::size_t last, const float* x,
                float* y);
+
+// The same for one panel of format fp16, q8 or q4. x: [columns of the panel]. The sums of the first
+// panel are put into y, those of the others added.
+void half_rows(const WeightPanel& w, std::size_t first, std::size_t last, const float* x, float* y);
+void q8_rows(const WeightPanel& w, std::size_t first, std::size_t last, const float* x, float* y);
+void q4_rows(const WeightPanel& w, std::size_t first, std::size_t last, const float* x, float* y);
 
 // gate[i] = silu(gate[i]) * up[i], silu(v) = v / (1 + exp(-v)).
 void swiglu(float* gate, const float* up, std::size_t count);

@@ -31,6 +31,14 @@ void require_row(WeightFormat format, std::size_t columns, std::size_t bytes) {
   }
 }
 
+WeightMatrix at(const WeightMatrix& w, const std::byte* data) {
+  return {w.format, w.rows, w.columns, data, w.stored_rows};
+}
+
+void require_columns(const WeightMatrix& w, std::size_t columns) {
+  if (columns != w.columns) throw InvariantError("a matrix has another number of columns");
+}
+
 float largest_magnitude(std::span<const float> weights) {
   float largest = 0;
   for (const float weight : weights) {
@@ -149,6 +157,39 @@ void decode_row(WeightFormat format, std::span<const std::byte> row, std::span<f
   for_each_block(weights.size(), [&](std::size_t block, std::size_t first, std::size_t count) {
     decode_block(blocks, block, row, weights.subspan(first, count));
   });
+}
+
+void encode_matrix_row(const WeightMatrix& w, std::size_t row, std::span<const float> weights,
+                       std::byte* out) {
+  require_columns(w, weights.size());
+  const WeightMatrix written = at(w, out);
+  for (std::size_t i = 0; i < w.panels(); ++i) {
+    const WeightPanel panel = written.panel(i);
+    encode_row(w.format, weights.subspan(panel.first_column, panel.columns),
+               {out + (panel.row(row) - out), panel.row_bytes()});
+  }
+}
+
+void decode_matrix_row(const WeightMatrix& w, std::size_t row, std::span<float> weights) {
+  require_columns(w, weights.size());
+  for (std::size_t i = 0; i < w.panels(); ++i) {
+    const WeightPanel panel = w.panel(i);
+    decode_row(w.format, {panel.row(row), panel.row_bytes()},
+               weights.subspan(panel.first_column, panel.columns));
+  }
+}
+
+void repeat_rows(const WeightMatrix& pattern, const WeightMatrix& w, std::byte* out) {
+  if (pattern.format != w.format) throw InvariantError("a pattern has another format");
+  require_columns(w, pattern.columns);
+  const WeightMatrix written = at(w, out);
+  for (std::size_t i = 0; i < w.panels(); ++i) {
+    const WeightPanel from = pattern.panel(i);
+    const WeightPanel to = written.panel(i);
+    for (std::size_t row = 0; row < w.rows; ++row) {
+      std::memcpy(out + (to.row(row) - out), from.row(row % pattern.rows), to.row_bytes());
+    }
+  }
 }
 
 }  // namespace moesim

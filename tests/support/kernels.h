@@ -50,13 +50,12 @@ class OwnedMatrix {
  public:
   OwnedMatrix(WeightFormat format, std::size_t rows, std::size_t columns,
               std::span<const float> weights, std::size_t offset = 0) {
-    view_ = {format, rows, columns, nullptr};
+    view_ = {format, rows, columns, nullptr, rows};
     bytes_.resize(view_.bytes() + offset + 64);
     const auto address = reinterpret_cast<std::uintptr_t>(bytes_.data());
     std::byte* const data = bytes_.data() + (64 - address % 64) % 64 + offset;
     for (std::size_t r = 0; r < rows; ++r) {
-      encode_row(format, weights.subspan(r * columns, columns),
-                 {data + r * view_.row_bytes(), view_.row_bytes()});
+      encode_matrix_row(view_, r, weights.subspan(r * columns, columns), data);
     }
     view_.data = data;
   }

@@ -14,7 +14,7 @@ TEST_CASE("without Highway the program can ask why there are no kernels, and cal
   CHECK(simd_targets().empty());
 
   const char* const reason = support.reason.c_str();
-  const WeightMatrix w{};
+  const WeightPanel w{};
   float value = 0;
   CHECK_THROWS_WITH_AS(half_rows(w, 0, 0, &value, &value), reason, InvariantError);
   CHECK_THROWS_WITH_AS(q8_rows(w, 0, 0, &value, &value), reason, InvariantError);

@@ -74,13 +74,13 @@ void clear_rest(WeightFormat format, std::size_t used, std::byte* codes) {
   }
 }
 
-void fill_blocks(WeightFormat format, std::size_t rows, std::size_t columns, Rng& rng,
-                 std::byte* out) {
-  const BlockCodes codes = block_codes(format);
+// The rows of a panel of `columns` columns at `out`; where they end.
+std::byte* fill_panel(const WeightMatrix& w, std::size_t columns, Rng& rng, std::byte* out) {
+  const BlockCodes codes = block_codes(w.format);
   const std::size_t blocks = (columns + kBlockWeights - 1) / kBlockWeights;
   const Half scale = float_to_half(
-      static_cast<float>(std::sqrt(1.0 / (static_cast<double>(columns) * codes.variance))));
-  for (std::size_t row = 0; row < rows; ++row) {
+      static_cast<float>(std::sqrt(1.0 / (static_cast<double>(w.columns) * codes.variance))));
+  for (std::size_t row = 0; row < w.rows; ++row) {
     for (std::size_t i = 0; i < blocks; ++i, out += sizeof scale) {
       std::memcpy(out, &scale, sizeof scale);
     }
@@ -90,9 +90,10 @@ void fill_blocks(WeightFormat format, std::size_t rows, std::size_t columns, Rng
       std::memcpy(out, &word, sizeof word);
     }
     if (const std::size_t used = columns % kBlockWeights; used != 0) {
-      clear_rest(format, used, out - codes.bytes);
+      clear_rest(w.format, used, out - codes.bytes);
     }
   }
+  return out;
 }
 
 }  // namespace
@@ -100,7 +101,8 @@ void fill_blocks(WeightFormat format, std::size_t rows, std::size_t columns, Rng
 void fill_random_weights(WeightFormat format, std::size_t rows, std::size_t columns, Rng& rng,
                          std::byte* out) {
   if (format == WeightFormat::kFp16) return fill_halves(rows * columns, columns, rng, out);
-  fill_blocks(format, rows, columns, rng, out);
+  const WeightMatrix w{format, rows, columns, out};
+  for (std::size_t i = 0; i < w.panels(); ++i) out = fill_panel(w, w.panel(i).columns, rng, out);
 }
 
 }  // namespace moesim

@@ -189,6 +189,18 @@ TEST_SUITE("calibration/real_decode") {
     check_same_work(scenario);
   }
 
+  TEST_CASE("matrices of several panels, in every format") {
+    for (const double bits : {16.0, 8.5, 4.5}) {
+      for (const auto& [hidden, intermediate] : {std::pair{2080, 32}, std::pair{32, 2080}}) {
+        Scenario scenario = small_scenario(3);
+        scenario.config["model"]["hidden_size"] = hidden;
+        scenario.config["model"]["moe_intermediate_size"] = intermediate;
+        scenario.config["weights"] = {{"expert_bits", bits}, {"dense_bits", bits}};
+        check_same_work(scenario);
+      }
+    }
+  }
+
   TEST_CASE("blocks of 8 and 4 bits") {
     for (const double bits : {8.5, 4.5}) {
       Scenario scenario = small_scenario();

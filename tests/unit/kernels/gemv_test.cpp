@@ -71,10 +71,11 @@ TEST_SUITE("kernels/gemv") {
     }
   }
 
-  TEST_CASE("long rows, beyond what the first-level cache holds of x too") {
+  TEST_CASE("long rows, of one panel and of several") {
     Rng rng(3);
     for (const WeightFormat format : kWeightFormats) {
-      for (const std::size_t columns : {768U, 1999U, 8192U, 8193U, 14336U, 14341U}) {
+      for (const std::size_t columns :
+           {768U, 1999U, 2048U, 2049U, 2111U, 4096U, 8193U, 14336U, 14341U}) {
         CAPTURE(columns);
         const OwnedMatrix w(format, 11, columns, random_floats(rng, 11 * columns));
         const auto x = random_floats(rng, columns);
@@ -136,7 +137,10 @@ TEST_SUITE("kernels/gemv") {
   TEST_CASE("nothing is read or written behind the end of weights, x and y") {
     Rng rng(5);
     for (const WeightFormat format : kWeightFormats) {
-      for (std::size_t columns = 1; columns <= 200; ++columns) {
+      std::vector<std::size_t> sizes(200);
+      std::iota(sizes.begin(), sizes.end(), 1);
+      sizes.insert(sizes.end(), {2047, 2048, 2049, 2080, 4097, 6113});
+      for (const std::size_t columns : sizes) {
         const OwnedMatrix w(format, 3, columns, exact_weights(rng, format, 3, columns));
         GuardedBytes weights(w.view().bytes());
         std::memcpy(weights.data(), w.view().data, w.view().bytes());
@@ -178,6 +182,20 @@ TEST_SUITE("kernels/gemv") {
           }
         });
       }
+    }
+  }
+
+  TEST_CASE("the first rows of a taller matrix give the first results of its product") {
+    Rng rng(11);
+    for (const WeightFormat format : kWeightFormats) {
+      const OwnedMatrix w(format, 13, 4500, random_floats(rng, 13 * 4500));
+      const WeightMatrix top{format, 5, 4500, w.view().data, 13};
+      const auto x = random_floats(rng, 4500);
+      on_every_target([&] {
+        auto expected = product(w.view(), x);
+        expected.resize(5);
+        CHECK(product(top, x) == expected);
+      });
     }
   }
 

@@ -44,6 +44,100 @@ TEST_SUITE("kernels/weight_matrix") {
     CHECK(w.bytes() == 108);
   }
 
+  TEST_CASE("panels: 2048 columns each, the rest in the last, one behind the other") {
+    for (const WeightFormat format : kWeightFormats) {
+      for (const std::size_t columns : {0U, 1U, 2048U, 2049U, 4096U, 5000U}) {
+        CAPTURE(columns);
+        const std::byte byte{};
+        const WeightMatrix w{format, 3, columns, &byte};
+        REQUIRE(w.panels() == std::max<std::size_t>(1, (columns + 2047) / 2048));
+        std::size_t next = 0;
+        std::size_t bytes = 0;
+        for (std::size_t i = 0; i < w.panels(); ++i) {
+          const WeightPanel panel = w.panel(i);
+          CHECK(panel.first_column == next);
+          CHECK(panel.data == w.data + bytes);
+          CHECK(panel.rows == 3);
+          next += panel.columns;
+          bytes += 3 * panel.row_bytes();
+          if (i + 1 < w.panels()) CHECK(panel.columns == 2048);
+        }
+        CHECK(next == columns);
+        CHECK(bytes == w.bytes());
+      }
+    }
+  }
+
+  // A matrix whose weight in row r and column c is r + (c mod 100).
+  std::vector<std::byte> counting_matrix(const WeightMatrix& w) {
+    std::vector<std::byte> memory(w.stored_rows * w.row_bytes());
+    std::vector<float> row(w.columns);
+    for (std::size_t r = 0; r < w.rows; ++r) {
+      for (std::size_t c = 0; c < w.columns; ++c) row[c] = static_cast<float>(r + c % 100);
+      encode_matrix_row(w, r, row, memory.data());
+    }
+    return memory;
+  }
+
+  TEST_CASE("a row of a matrix lies in all panels, those of fp16 at these bytes") {
+    WeightMatrix w{WeightFormat::kFp16, 5, 2053, nullptr};
+    const auto memory = counting_matrix(w);
+    w.data = memory.data();
+    const auto half_at = [&](std::size_t index) { return scale_of(memory, index); };
+    CHECK(half_at(2 * 2048 + 7) == 2 + 7);                 // row 2, column 7
+    CHECK(half_at(5 * 2048 + 3 * 5 + 4) == 3 + 52 % 100);  // row 3, column 2052
+    std::vector<float> row(2053);
+    decode_matrix_row(w, 4, row);
+    for (std::size_t c = 0; c < 2053; ++c) CHECK(row[c] == static_cast<float>(4 + c % 100));
+    CHECK_THROWS_WITH_AS(decode_matrix_row(w, 4, std::span(row).first(2048)),
+                         "a matrix has another number of columns", InvariantError);
+  }
+
+  TEST_CASE("the first rows of a taller matrix are those of it, and the others stay as they were") {
+    for (const WeightFormat format : kWeightFormats) {
+      Rng rng(9);
+      const WeightMatrix tall{format, 7, 4100, nullptr};
+      const OwnedMatrix owned(format, 7, 4100, random_floats(rng, 7 * 4100));
+      const WeightMatrix top{format, 3, 4100, owned.view().data, 7};
+      CHECK(top.bytes() == 3 * tall.row_bytes());
+      std::vector<float> expected(4100);
+      std::vector<float> row(4100);
+      for (std::size_t r = 0; r < 3; ++r) {
+        decode_matrix_row(owned.view(), r, expected);
+        decode_matrix_row(top, r, row);
+        CHECK(row == expected);
+      }
+      std::vector<std::byte> memory(tall.bytes(), std::byte{0x5A});
+      repeat_rows(owned.view(), {format, 3, 4100, nullptr, 7}, memory.data());
+      const auto written = static_cast<std::size_t>(
+          std::count_if(memory.begin(), memory.end(), [](auto b) { return b != std::byte{0x5A}; }));
+      CHECK(written <= top.bytes());
+      CHECK(written > top.bytes() / 2);
+    }
+  }
+
+  TEST_CASE("rows are repeated, panel by panel") {
+    for (const WeightFormat format : kWeightFormats) {
+      Rng rng(10);
+      const OwnedMatrix pattern(format, 3, 2100, random_floats(rng, 3 * 2100));
+      WeightMatrix w{format, 8, 2100, nullptr};
+      std::vector<std::byte> memory(w.bytes());
+      repeat_rows(pattern.view(), w, memory.data());
+      w.data = memory.data();
+      std::vector<float> expected(2100);
+      std::vector<float> row(2100);
+      for (std::size_t r = 0; r < 8; ++r) {
+        decode_matrix_row(pattern.view(), r % 3, expected);
+        decode_matrix_row(w, r, row);
+        CHECK(row == expected);
+      }
+      const WeightFormat other =
+          format == WeightFormat::kQ8 ? WeightFormat::kQ4 : WeightFormat::kQ8;
+      CHECK_THROWS_WITH_AS(repeat_rows(pattern.view(), {other, 8, 2100, nullptr}, memory.data()),
+                           "a pattern has another format", InvariantError);
+    }
+  }
+
   TEST_CASE("formats have names") {
     CHECK(weight_format_name(WeightFormat::kFp16) == "fp16");
     CHECK(weight_format_name(WeightFormat::kQ8) == "q8");

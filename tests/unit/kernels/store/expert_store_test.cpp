@@ -171,9 +171,9 @@ TEST_SUITE("kernels/store/expert_store") {
     CHECK(message() ==
           name + ": expected an expert store (its first bytes are MOESTORE), got another file");
     overwrite(file.path(), 0, std::byte{'M'});
-    overwrite(file.path(), 8, std::byte{2});
-    CHECK(message() == name + ": expected an expert store of version 1, got 2");
     overwrite(file.path(), 8, std::byte{1});
+    CHECK(message() == name + ": expected an expert store of version 2, got 1");
+    overwrite(file.path(), 8, std::byte{2});
     overwrite(file.path(), 32, std::byte{9});  // hidden; the same record size
     CHECK(contains(message(), "the header of the expert store is damaged: expected checksum "));
     overwrite(file.path(), 32, std::byte{0});
