@@ -35,6 +35,7 @@ def cell_result(cell, runs):
         "error": {key: run["error"][key] for key in [*PERCENTILES, "per_token_mape", "correlation"]},
         "noise": noise,
         "real_means_ms": means,
+        "products": [run["products"] for run in runs],
         "machine_off": [distance_of(run) for run in runs],
         "attempts": [run["attempts"] for run in runs],
         # Of the first tokens with the reference's, of all tokens with each other.

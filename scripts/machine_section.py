@@ -70,6 +70,31 @@ def groups_table(cells):
     return table(["axis", "value", "cells", "median error", "median size", "largest size"], rows)
 
 
+PRODUCTS = {"dense": "outside the experts", "resident_experts": "experts that were resident",
+            "read_experts": "experts just read"}  # fmt: skip
+
+
+def products_table(cells):
+    """Real products beside those of the simulation, each run for itself."""
+    rows = []
+    for kind, name in PRODUCTS.items():
+        runs = [run[kind] for cell in cells for run in cell["products"] if run[kind]]
+        if not runs:
+            continue
+        longer = sorted(run["simulated_gbps"] / run["real_gbps"] - 1 for run in runs)
+        rates = sorted(run["real_gbps"] for run in runs)
+        middle = statistics.median_low(run["simulated_gbps"] for run in runs)
+        rows.append([name, f"{statistics.median(rates):.1f}", f"{at(rates, 0.1):.1f} to {at(rates, 0.9):.1f}",
+                     f"{middle:.1f}", percent(statistics.median(longer), True),
+                     f"{percent(at(longer, 0.1), True)} to {percent(at(longer, 0.9), True)}"])  # fmt: skip
+    return table(["weights", "real GB/s", "10th to 90th percentile of runs", "simulated GB/s",
+                  "longer than simulated", "10th to 90th percentile"], rows)  # fmt: skip
+
+
+def at(ordered, share):
+    return ordered[round(share * (len(ordered) - 1))]
+
+
 def cells_table(cells):
     rows = []
     for cell in cells:
@@ -104,6 +129,9 @@ round to round in all of them. {summary['runs_beyond_tolerance']} of the {summar
 ![Real and simulated time per token of every cell](validation_machine.svg)
 
 {groups_table(cells)}
+Products for themselves, by where the weights were, over all runs:
+
+{products_table(cells)}
 Every cell; `noise` is the largest distance of a real run's mean from that of the one in the middle, `per token` the mean absolute
 error token by token, `compute` and `stall` real / simulated in ms a token:
 

@@ -202,6 +202,7 @@ class MachineValidator {
       decode.run(metrics);
       runs_.push_back(metrics.result());
       outputs_.push_back(decode.outputs());
+      products_.push_back(decode.product_times());
       file.drop_cached();  // page faults have left experts there
       note_state(store, team, cores);
     }
@@ -255,6 +256,7 @@ class MachineValidator {
       }
     }
     validation.error = compare_times(runs_[median], validation.simulated);
+    validation.products = products_[median];
     validation.real = std::move(runs_[median]);
     validation.simd = simd_target();
     validation.store_bytes = store_bytes(store.shape());
@@ -265,6 +267,7 @@ class MachineValidator {
   std::unique_ptr<RunPlan> plan_;  // simulated; its sizes and costs serve the real runs too
   std::vector<RunResult> runs_;
   std::vector<std::vector<std::uint64_t>> outputs_;
+  std::vector<ProductTimes> products_;
   MachineReport report_;
 };
 

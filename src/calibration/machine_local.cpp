@@ -20,7 +20,7 @@ namespace {
 constexpr std::uint64_t kLeastWeights = std::uint64_t{256} << 20;
 constexpr std::uint64_t kMostWeights = std::uint64_t{1} << 30;
 constexpr std::uint64_t kCachesOver = 32;  // weights over the last-level cache
-constexpr std::size_t kCacheLine = 64;
+constexpr std::size_t kPage = 4096;
 // Of a streaming read: short enough to fall between two programs that take turns on a core.
 constexpr std::size_t kStreamBytes = std::size_t{32} << 20;
 // What a repetition of a small product moves, so that the clock and the first wake-up do not count.
@@ -101,11 +101,15 @@ ThreadTeam& LocalMachine::team(std::size_t threads) {
   return *team;
 }
 
+// Steps of the golden section: the next place is far from all recent ones, so that the weights are
+// in no cache, and prefetchers and address translation start anew, as with the experts of a token.
 const std::byte* LocalMachine::next_weights(std::size_t bytes) {
-  if (next_weight_ + bytes > weights_.size()) next_weight_ = 0;
-  const std::byte* const data = weights_.data() + next_weight_;
-  next_weight_ += (bytes + kCacheLine - 1) / kCacheLine * kCacheLine;
-  return data;
+  constexpr double kGolden = 0.381966;
+  const auto step =
+      static_cast<std::size_t>(kGolden * static_cast<double>(weights_.size() / kPage));
+  const std::size_t places = (weights_.size() - bytes) / kPage + 1;
+  next_weight_ = (next_weight_ + step) % places;
+  return weights_.data() + next_weight_ * kPage;
 }
 
 // An empty job is over before threads that sleep have begun; this one keeps the caller busy until

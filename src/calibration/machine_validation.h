@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "calibration/product_times.h"
 #include "calibration/run_comparison.h"
 #include "metrics/run_result.h"
 
@@ -31,6 +32,7 @@ struct MachineValidation {
   TimeErrors error;
   RealNoise noise;
   std::vector<double> real_means_ms;  // of every real run, in their order
+  ProductTimes products{};            // of the run with the median mean time
   // Outputs of every real run equal the reference's; else the first token that does not.
   bool outputs_match = false;
   std::string output_difference;  // "" where they match

@@ -226,13 +226,22 @@ void RealDecode::arrived(std::uint32_t fetch) {
 
 void RealDecode::compute(std::uint32_t id) {
   const Task& task = graph_.task(id);
-  const TimePoint begin = now();
   if (task.kind == TaskKind::kExpert || task.kind == TaskKind::kExpertDown) {
     compute_expert(task);
-    record_.parts[static_cast<std::size_t>(TimePart::kCompute)] += now() - begin;
-    return;
+  } else {
+    compute_dense(task);
   }
-  compute_dense(task);
+}
+
+void RealDecode::note_product(ProductKind kind, Duration real, Duration simulated,
+                              std::size_t bytes) {
+  record_.parts[static_cast<std::size_t>(TimePart::kCompute)] += real;
+  record_.compute_bytes += bytes;
+  if (!pass_->measured) return;
+  ProductTime& time = product_times_[static_cast<std::size_t>(kind)];
+  time.real += real;
+  time.simulated += simulated;
+  time.bytes += bytes;
 }
 
 void RealDecode::compute_dense(const Task& task) {
@@ -246,14 +255,17 @@ void RealDecode::compute_dense(const Task& task) {
   if (task.kind != TaskKind::kShared) rms_norm(x_, norm_, input_);
   const TimePoint begin = now();
   gemv(matrix, input_, y, *parts_.team);
-  record_.parts[static_cast<std::size_t>(TimePart::kCompute)] += now() - begin;
-  record_.compute_bytes += matrix.bytes();
+  // Without what is fixed: that has the overhead of the layer in it.
+  note_product(ProductKind::kDense, now() - begin,
+               parts_.plan->costs()->task(task, pass_->position, 1).nominal, matrix.bytes());
   if (task.kind == TaskKind::kAttention || task.kind == TaskKind::kDenseFfn) fold(y, x_);
   if (task.kind == TaskKind::kRouter) decide(task);
 }
 
 void RealDecode::compute_expert(const Task& task) {
-  const ExpertWeights expert = parts_.experts->weights(slots_[task.slot].key);
+  const TimePoint begin = now();
+  const Slot& slot = slots_[task.slot];
+  const ExpertWeights expert = parts_.experts->weights(slot.key);
   const std::span<float> scratch = scratch_of(task.slot);
   const std::span<float> y = std::span(expert_out_).subspan(task.slot * hidden_, hidden_);
   const bool halves = parts_.plan->config().execution.overlap == Overlap::kProjection;
@@ -266,8 +278,11 @@ void RealDecode::compute_expert(const Task& task) {
     expert_down(expert, scratch, y, *parts_.team);
     bytes += expert.down.bytes();
   }
-  record_.compute_bytes += bytes;
   record_.expert_bytes += bytes;
+  const std::uint64_t whole = parts_.plan->expert_bytes()[static_cast<std::size_t>(slot.key)];
+  const ComputeCost cost = parts_.plan->costs()->expert(task.kind, whole, 1);
+  note_product(slot.miss ? ProductKind::kRead : ProductKind::kResident, now() - begin,
+               cost.fixed + cost.nominal, bytes);
 }
 
 void RealDecode::decide(const Task& router) {

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "calibration/dense_weights.h"
+#include "calibration/product_times.h"
 #include "calibration/real_experts.h"
 #include "engine/run_observer.h"
 #include "engine/run_plan.h"
@@ -46,6 +47,8 @@ class RealDecode {
 
   // Of each pass, what its token's residual stream and head came to.
   [[nodiscard]] const std::vector<std::uint64_t>& outputs() const { return outputs_; }
+  // Of the measured passes.
+  [[nodiscard]] const ProductTimes& product_times() const { return product_times_; }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -66,6 +69,7 @@ class RealDecode {
   void compute(std::uint32_t id);
   void compute_dense(const Task& task);
   void compute_expert(const Task& task);
+  void note_product(ProductKind kind, Duration real, Duration simulated, std::size_t bytes);
   void decide(const Task& router);
   void combine();
   void settle();
@@ -105,6 +109,7 @@ class RealDecode {
   AlignedFloats scratch_;       // [slots, 2 * intermediate], each from a cache line
   std::vector<float> weights_;  // [slots]
   std::vector<std::uint64_t> outputs_;
+  ProductTimes product_times_{};
 };
 
 }  // namespace moesim

@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <array>
+
 #include "report/machine_report.h"
 
 namespace moesim {
@@ -72,6 +74,23 @@ Json noise_json(const MachineValidation& validation) {
           {"real_mean_ms", validation.real_means_ms}};
 }
 
+// By where the weights were; null where there was no such product.
+Json products_json(const ProductTimes& products) {
+  constexpr std::array kNames{"dense", "resident_experts", "read_experts"};
+  static_assert(kNames.size() == kProductKinds);
+  Json json;
+  for (std::size_t i = 0; i < products.size(); ++i) {
+    const ProductTime& time = products[i];
+    json[kNames[i]] = nullptr;
+    if (time.bytes == 0) continue;
+    const auto gbps = [&](Duration of) {
+      return static_cast<double>(time.bytes) / to_ms(of) * 1e-6;
+    };
+    json[kNames[i]] = {{"real_gbps", gbps(time.real)}, {"simulated_gbps", gbps(time.simulated)}};
+  }
+  return json;
+}
+
 Json state_json(const MachineValidation& validation) {
   if (validation.states.empty()) return nullptr;
   const auto one = [](const MachineState& state) -> Json {
@@ -101,6 +120,7 @@ Json machine_json(const MachineReport& report) {
   json["simulated"] = side_json(simulated, validation.simulated);
   json["error"] = error_json(validation.error);
   json["noise"] = noise_json(validation);
+  json["products"] = products_json(validation.products);
   json["machine_state"] = state_json(validation);
   json["outputs_match"] = validation.outputs_match;
   json["outputs_checksum"] = fmt::format("{:016x}", validation.outputs_checksum);

@@ -1,5 +1,6 @@
 #include <fmt/ostream.h>
 
+#include <array>
 #include <ostream>
 
 #include "report/machine_report.h"
@@ -47,6 +48,20 @@ void write_times(const MachineValidation& v, std::ostream& out) {
   line(out, "io (lanes held)", io(v.real), io(v.simulated), v.error.io, std::nullopt);
 }
 
+void write_products(const ProductTimes& products, std::ostream& out) {
+  constexpr std::array kNames{"weights outside experts", "experts that were resident",
+                              "experts just read"};
+  static_assert(kNames.size() == kProductKinds);
+  for (std::size_t i = 0; i < products.size(); ++i) {
+    if (products[i].bytes == 0) continue;
+    const auto gbps = [&](Duration of) {
+      return static_cast<double>(products[i].bytes) / to_ms(of) * 1e-6;
+    };
+    fmt::print(out, "products of {:<26}{:>6.1f} GB/s, simulated {:.1f}\n", kNames[i],
+               gbps(products[i].real), gbps(products[i].simulated));
+  }
+}
+
 void write_states(const MachineValidation& v, std::ostream& out) {
   double distance = 0;
   for (const MachineState& state : v.states) {
@@ -81,6 +96,7 @@ void write_machine_table(const MachineReport& report, std::ostream& out) {
   if (v.error.correlation) {
     fmt::print(out, "{:<45}{:>11.3f}\n", "per token, correlation", *v.error.correlation);
   }
+  write_products(v.products, out);
   const CacheCounts& cache = v.real.cache;
   fmt::print(out, "\nhits {} of {}, {:.2f} MiB read per token: {}\n", cache.hits, cache.accesses,
              to_mib(cache.demand_bytes) / static_cast<double>(v.real.measured_tokens),

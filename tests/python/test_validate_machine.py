@@ -61,6 +61,23 @@ def test_both_did_the_same_work(result):
     assert "equal in both" in text and "equal to the reference's of 12 tokens" in text
 
 
+def test_products_are_told_apart_by_where_the_weights_were(result):
+    document, text = result
+    assert document["products"].keys() == {"dense", "resident_experts", "read_experts"}
+    for rates in document["products"].values():
+        assert rates["real_gbps"] > 0 and rates["simulated_gbps"] > 0
+    assert "products of weights outside experts" in text
+    assert "products of experts that were resident" in text and "products of experts just read" in text
+
+
+def test_without_a_cache_no_expert_is_resident(validate):
+    done = validate("--out", "-", "--set", "/cache/capacity_experts=0", "--set", "/trace/max_tokens=4",
+                    "--set", "/trace/warmup_tokens=0")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    products = json.loads(done.stdout)["products"]
+    assert products["resident_experts"] is None and products["read_experts"]["real_gbps"] > 0
+
+
 def test_an_error_is_simulated_over_real_less_one(result):
     document, _ = result
     real, simulated = (document[s]["throughput"]["tpot_ms"] for s in ("real", "simulated"))
@@ -162,3 +179,5 @@ def test_the_matrix_goes_on_where_it_was_stopped(sim, repo_root, tmp_path):
         assert cell["error"]["mean"] == pytest.approx(cell["simulated_ms"]["mean"] / cell["real_ms"]["mean"] - 1)
         assert sorted(cell["real_means_ms"])[0] == cell["real_ms"]["mean"]
     assert "Over 2 cells the median absolute error" in page
+    assert all(len(cell["products"]) == 2 for cell in results["cells"])
+    assert "| experts just read | " in page
