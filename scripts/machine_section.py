@@ -74,21 +74,29 @@ PRODUCTS = {"dense": "outside the experts", "resident_experts": "experts that we
             "read_experts": "experts just read"}  # fmt: skip
 
 
-def products_table(cells):
-    """Real products beside those of the simulation, each run for itself."""
+def parts_table(cells):
+    """What takes longer for real than simulated: products by where the weights were, each run for
+    itself, and waits for reads, cell by cell."""
     rows = []
     for kind, name in PRODUCTS.items():
-        runs = [run[kind] for cell in cells for run in cell["products"] if run[kind]]
+        runs = [(cell["overlap"], run[kind]) for cell in cells for run in cell["products"] if run[kind]]
         if not runs:
             continue
-        longer = sorted(run["simulated_gbps"] / run["real_gbps"] - 1 for run in runs)
-        rates = sorted(run["real_gbps"] for run in runs)
-        middle = statistics.median_low(run["simulated_gbps"] for run in runs)
-        rows.append([name, f"{statistics.median(rates):.1f}", f"{at(rates, 0.1):.1f} to {at(rates, 0.9):.1f}",
-                     f"{middle:.1f}", percent(statistics.median(longer), True),
-                     f"{percent(at(longer, 0.1), True)} to {percent(at(longer, 0.9), True)}"])  # fmt: skip
-    return table(["weights", "real GB/s", "10th to 90th percentile of runs", "simulated GB/s",
-                  "longer than simulated", "10th to 90th percentile"], rows)  # fmt: skip
+        rates = sorted(run["real_gbps"] for _, run in runs)
+        middle = statistics.median_low(run["simulated_gbps"] for _, run in runs)
+        longer = [(overlap, run["simulated_gbps"] / run["real_gbps"] - 1) for overlap, run in runs]
+        rows.append([f"products, {name}", f"{at(rates, 0.1):.1f}, {at(rates, 0.5):.1f}, {at(rates, 0.9):.1f}",
+                     f"{middle:.1f}", *by_overlap(longer)])  # fmt: skip
+    waits = [(c["overlap"], c["real_parts_ms"]["flash_stall"] / c["simulated_parts_ms"]["flash_stall"] - 1)
+             for c in cells if c["simulated_parts_ms"]["flash_stall"] > 0]  # fmt: skip
+    rows.append(["waits for reads", "", "", *by_overlap(waits)])
+    header = ["", "real GB/s (10th, 50th, 90th percentile of runs)", "simulated GB/s"]
+    return table([*header, *(f"longer, overlap {overlap}" for overlap in STYLES)], rows)
+
+
+def by_overlap(pairs):
+    of = {overlap: [value for other, value in pairs if other == overlap] for overlap in STYLES}
+    return [percent(statistics.median(values), True) if values else "" for values in of.values()]
 
 
 def at(ordered, share):
@@ -129,9 +137,9 @@ round to round in all of them. {summary['runs_beyond_tolerance']} of the {summar
 ![Real and simulated time per token of every cell](validation_machine.svg)
 
 {groups_table(cells)}
-Products for themselves, by where the weights were, over all runs:
+Parts of the time beside the simulation's, medians; of products what the simulation has for each alone, while nothing is read:
 
-{products_table(cells)}
+{parts_table(cells)}
 Every cell; `noise` is the largest distance of a real run's mean from that of the one in the middle, `per token` the mean absolute
 error token by token, `compute` and `stall` real / simulated in ms a token:
 
