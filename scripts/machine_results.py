@@ -6,6 +6,20 @@ import statistics
 PERCENTILES = ["mean", "p50", "p90", "p99"]
 
 
+def speed_of(run):
+    """Memory and reads around the run, over what the device file says; None where nobody looked."""
+    state = run["machine_state"]
+    if not state:
+        return None
+    return {key: statistics.mean(now[key] for now in state["measured"]) / expected
+            for key, expected in state["device_file"].items()}  # fmt: skip
+
+
+def longer_waits(run):
+    real, simulated = (run[side]["time_ms_per_token"]["flash_stall"] for side in ("real", "simulated"))
+    return real / simulated - 1 if simulated > 0 else None
+
+
 def distance_of(run):
     """How far the machine was from the calibrated speed, as a share; 0 where nobody looked."""
     state = run["machine_state"]
@@ -36,7 +50,9 @@ def cell_result(cell, runs):
         "noise": noise,
         "real_means_ms": means,
         "products": [run["products"] for run in runs],
+        "waits_longer": [longer_waits(run) for run in runs],
         "machine_off": [distance_of(run) for run in runs],
+        "machine_speed": [speed_of(run) for run in runs],
         "attempts": [run["attempts"] for run in runs],
         # Of the first tokens with the reference's, of all tokens with each other.
         "outputs_match": all(run["outputs_match"] for run in runs)

@@ -75,8 +75,8 @@ PRODUCTS = {"dense": "outside the experts", "resident_experts": "experts that we
 
 
 def parts_table(cells):
-    """What takes longer for real than simulated: products by where the weights were, each run for
-    itself, and waits for reads, cell by cell."""
+    """What takes longer for real than simulated: products by where the weights were and waits for
+    reads, and how fast the machine was, all of each run for itself."""
     rows = []
     for kind, name in PRODUCTS.items():
         runs = [(cell["overlap"], run[kind]) for cell in cells for run in cell["products"] if run[kind]]
@@ -87,9 +87,13 @@ def parts_table(cells):
         longer = [(overlap, run["simulated_gbps"] / run["real_gbps"] - 1) for overlap, run in runs]
         rows.append([f"products, {name}", f"{at(rates, 0.1):.1f}, {at(rates, 0.5):.1f}, {at(rates, 0.9):.1f}",
                      f"{middle:.1f}", *by_overlap(longer)])  # fmt: skip
-    waits = [(c["overlap"], c["real_parts_ms"]["flash_stall"] / c["simulated_parts_ms"]["flash_stall"] - 1)
-             for c in cells if c["simulated_parts_ms"]["flash_stall"] > 0]  # fmt: skip
+    waits = [(cell["overlap"], longer) for cell in cells for longer in cell["waits_longer"]
+             if longer is not None]  # fmt: skip
     rows.append(["waits for reads", "", "", *by_overlap(waits)])
+    for key, name in (("stream_gbps", "memory"), ("read_gbps", "reads of 1 MiB")):
+        slower = [(cell["overlap"], 1 / speed[key] - 1) for cell in cells
+                  for speed in cell["machine_speed"] if speed]  # fmt: skip
+        rows.append([f"the machine beside its calibration, {name}", "", "", *by_overlap(slower)])
     header = ["", "real GB/s (10th, 50th, 90th percentile of runs)", "simulated GB/s"]
     return table([*header, *(f"longer, overlap {overlap}" for overlap in STYLES)], rows)
 
@@ -137,7 +141,8 @@ round to round in all of them. {summary['runs_beyond_tolerance']} of the {summar
 ![Real and simulated time per token of every cell](validation_machine.svg)
 
 {groups_table(cells)}
-Parts of the time beside the simulation's, medians; of products what the simulation has for each alone, while nothing is read:
+Where the time goes beyond the simulation, medians over the runs with each overlap. Products are compared with what the simulation
+has for each of them while nothing is read; the last two rows were measured around the runs:
 
 {parts_table(cells)}
 Every cell; `noise` is the largest distance of a real run's mean from that of the one in the middle, `per token` the mean absolute

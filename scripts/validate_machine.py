@@ -86,6 +86,7 @@ def require_same_settings(options, device):
     names = ["tokens", "threads", "buffered", "reference_tokens", "sizes"]
     settings = {name: getattr(options, name) for name in names}
     settings["device"] = hashlib.sha256(device.read_bytes()).hexdigest()
+    settings["program"] = run([options.sim, "--version"]).strip()
     path = options.work / "settings.json"
     if not path.exists():
         path.write_text(json.dumps(settings))

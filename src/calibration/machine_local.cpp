@@ -9,6 +9,7 @@
 
 #include "calibration/machine_facts.h"
 #include "calibration/small_operators.h"
+#include "calibration/weight_places.h"
 #include "core/errors.h"
 #include "core/rng.h"
 #include "core/units.h"
@@ -20,7 +21,7 @@ namespace {
 constexpr std::uint64_t kLeastWeights = std::uint64_t{256} << 20;
 constexpr std::uint64_t kMostWeights = std::uint64_t{1} << 30;
 constexpr std::uint64_t kCachesOver = 32;  // weights over the last-level cache
-constexpr std::size_t kPage = 4096;
+constexpr std::size_t kPlace = 4096;       // where weights may begin, as in a store of experts
 // Of a streaming read: short enough to fall between two programs that take turns on a core.
 constexpr std::size_t kStreamBytes = std::size_t{32} << 20;
 // What a repetition of a small product moves, so that the clock and the first wake-up do not count.
@@ -101,15 +102,9 @@ ThreadTeam& LocalMachine::team(std::size_t threads) {
   return *team;
 }
 
-// Steps of the golden section: the next place is far from all recent ones, so that the weights are
-// in no cache, and prefetchers and address translation start anew, as with the experts of a token.
 const std::byte* LocalMachine::next_weights(std::size_t bytes) {
-  constexpr double kGolden = 0.381966;
-  const auto step =
-      static_cast<std::size_t>(kGolden * static_cast<double>(weights_.size() / kPage));
-  const std::size_t places = (weights_.size() - bytes) / kPage + 1;
-  next_weight_ = (next_weight_ + step) % places;
-  return weights_.data() + next_weight_ * kPage;
+  next_place_ = next_place(next_place_, (weights_.size() - bytes) / kPlace + 1);
+  return weights_.data() + next_place_ * kPlace;
 }
 
 // An empty job is over before threads that sleep have begun; this one keeps the caller busy until

@@ -1,7 +1,8 @@
 // The machine that this program runs on, measured for real.
 //
-// Weights lie in a buffer several times as large as the last-level cache, and every product takes
-// the next ones, as streaming reads do, so that they come from memory as they do in decoding. Reads
+// Weights lie in a buffer several times as large as the last-level cache, and every product and
+// streaming read takes some far from the last ones, so that they come from memory as they do in
+// decoding (weight_places.h). Reads
 // are kept under way as a decode loop does that has more misses than lanes. Page-cache and device
 // are told apart by direct reads; what a hypervisor or the device's own cache holds is not seen
 // from here.
@@ -71,7 +72,7 @@ class LocalMachine : public MachineProbe {
   MachineFacts facts_;
   std::map<std::size_t, std::unique_ptr<ThreadTeam>> teams_;
   PageMemory weights_;
-  std::size_t next_weight_ = 0;
+  std::size_t next_place_ = 0;
   AlignedFloats x_;
   AlignedFloats y_;
   AlignedFloats scratch_;

@@ -20,6 +20,15 @@ struct ProductTime {
   Duration real{};
   Duration simulated{};  // while nobody else uses DRAM
   std::uint64_t bytes = 0;
+
+  [[nodiscard]] double real_gbps() const { return gbps(real); }
+  [[nodiscard]] double simulated_gbps() const { return gbps(simulated); }
+
+ private:
+  // REQUIRES: a product that took time.
+  [[nodiscard]] double gbps(Duration time) const {
+    return static_cast<double>(bytes) / to_ms(time) * 1e-6;
+  }
 };
 
 using ProductTimes = std::array<ProductTime, kProductKinds>;

@@ -255,9 +255,12 @@ void RealDecode::compute_dense(const Task& task) {
   if (task.kind != TaskKind::kShared) rms_norm(x_, norm_, input_);
   const TimePoint begin = now();
   gemv(matrix, input_, y, *parts_.team);
-  // Without what is fixed: that has the overhead of the layer in it.
-  note_product(ProductKind::kDense, now() - begin,
-               parts_.plan->costs()->task(task, pass_->position, 1).nominal, matrix.bytes());
+  const Duration real = now() - begin;
+  const TaskCosts& costs = *parts_.plan->costs();
+  const ComputeCost cost = costs.task(task, pass_->position, 1);
+  Duration simulated = cost.fixed + cost.nominal;
+  if (task.kind == TaskKind::kAttention) simulated -= costs.layer_overhead();  // not a product
+  note_product(ProductKind::kDense, real, simulated, matrix.bytes());
   if (task.kind == TaskKind::kAttention || task.kind == TaskKind::kDenseFfn) fold(y, x_);
   if (task.kind == TaskKind::kRouter) decide(task);
 }
@@ -278,10 +281,11 @@ void RealDecode::compute_expert(const Task& task) {
     expert_down(expert, scratch, y, *parts_.team);
     bytes += expert.down.bytes();
   }
+  const Duration real = now() - begin;
   record_.expert_bytes += bytes;
   const std::uint64_t whole = parts_.plan->expert_bytes()[static_cast<std::size_t>(slot.key)];
   const ComputeCost cost = parts_.plan->costs()->expert(task.kind, whole, 1);
-  note_product(slot.miss ? ProductKind::kRead : ProductKind::kResident, now() - begin,
+  note_product(slot.miss ? ProductKind::kRead : ProductKind::kResident, real,
                cost.fixed + cost.nominal, bytes);
 }
 

@@ -109,6 +109,8 @@ class TaskCosts {
                                    std::uint32_t tokens) const;
   // A product like that of a router.
   [[nodiscard]] ComputeCost predictor(std::uint64_t bytes) const;
+  // Part of what is fixed of every attention.
+  [[nodiscard]] Duration layer_overhead() const { return layer_overhead_; }
   // Committing the pages of an expert.
   [[nodiscard]] Duration admission(std::uint64_t expert_bytes) const;
   // What it takes when work changes between two agents: the longer of their synchronisations.

@@ -39,6 +39,11 @@ void require_columns(const WeightMatrix& w, std::size_t columns) {
   if (columns != w.columns) throw InvariantError("a matrix has another number of columns");
 }
 
+void require_place(const WeightMatrix& w, std::size_t row, std::size_t columns) {
+  require_columns(w, columns);
+  if (row >= w.rows) throw InvariantError("a matrix does not have that row");
+}
+
 float largest_magnitude(std::span<const float> weights) {
   float largest = 0;
   for (const float weight : weights) {
@@ -161,7 +166,7 @@ void decode_row(WeightFormat format, std::span<const std::byte> row, std::span<f
 
 void encode_matrix_row(const WeightMatrix& w, std::size_t row, std::span<const float> weights,
                        std::byte* out) {
-  require_columns(w, weights.size());
+  require_place(w, row, weights.size());
   const WeightMatrix written = at(w, out);
   for (std::size_t i = 0; i < w.panels(); ++i) {
     const WeightPanel panel = written.panel(i);
@@ -171,7 +176,7 @@ void encode_matrix_row(const WeightMatrix& w, std::size_t row, std::span<const f
 }
 
 void decode_matrix_row(const WeightMatrix& w, std::size_t row, std::span<float> weights) {
-  require_columns(w, weights.size());
+  require_place(w, row, weights.size());
   for (std::size_t i = 0; i < w.panels(); ++i) {
     const WeightPanel panel = w.panel(i);
     decode_row(w.format, {panel.row(row), panel.row_bytes()},

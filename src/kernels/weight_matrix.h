@@ -29,6 +29,7 @@ inline constexpr std::size_t kBlockWeights = 32;
 // Their part of x, 8 KiB, stays in the first-level cache beside the weights that pass through it.
 // Measured: docs/kernels.md.
 inline constexpr std::size_t kPanelColumns = 2048;
+static_assert(kPanelColumns % kBlockWeights == 0, "panels have whole blocks");
 
 // "fp16", "q8", "q4".
 std::string_view weight_format_name(WeightFormat format);
@@ -66,7 +67,8 @@ struct WeightMatrix {
   std::size_t rows = 0;
   std::size_t columns = 0;
   const std::byte* data = nullptr;  // [stored_rows * row_bytes()]
-  // Rows that lie there: more than `rows` where these are the first ones of a taller matrix.
+  // Rows that lie there: more than `rows` where these are the first ones of a taller matrix. Who
+  // changes `rows` later changes this too.
   std::size_t stored_rows = rows;
 
   [[nodiscard]] std::size_t row_bytes() const { return weight_row_bytes(format, columns); }
@@ -76,6 +78,7 @@ struct WeightMatrix {
   [[nodiscard]] std::size_t panels() const {
     return columns == 0 ? 1 : (columns + kPanelColumns - 1) / kPanelColumns;
   }
+  // REQUIRES: index < panels().
   [[nodiscard]] WeightPanel panel(std::size_t index) const {
     const std::size_t first = index * kPanelColumns;
     const std::size_t before = stored_rows * weight_row_bytes(format, first);
@@ -98,7 +101,7 @@ void decode_row(WeightFormat format, std::span<const std::byte> row, std::span<f
 
 // A row of a matrix, which lies in all of its panels. Written into memory that is laid out as `w`
 // is, out [stored_rows * row_bytes()].
-// REQUIRES: `weights` has w.columns elements, else InvariantError.
+// REQUIRES: row < w.rows, and `weights` has w.columns elements, else InvariantError.
 void encode_matrix_row(const WeightMatrix& w, std::size_t row, std::span<const float> weights,
                        std::byte* out);
 void decode_matrix_row(const WeightMatrix& w, std::size_t row, std::span<float> weights);

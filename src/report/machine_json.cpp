@@ -83,10 +83,7 @@ Json products_json(const ProductTimes& products) {
     const ProductTime& time = products[i];
     json[kNames[i]] = nullptr;
     if (time.bytes == 0) continue;
-    const auto gbps = [&](Duration of) {
-      return static_cast<double>(time.bytes) / to_ms(of) * 1e-6;
-    };
-    json[kNames[i]] = {{"real_gbps", gbps(time.real)}, {"simulated_gbps", gbps(time.simulated)}};
+    json[kNames[i]] = {{"real_gbps", time.real_gbps()}, {"simulated_gbps", time.simulated_gbps()}};
   }
   return json;
 }

@@ -49,16 +49,14 @@ void write_times(const MachineValidation& v, std::ostream& out) {
 }
 
 void write_products(const ProductTimes& products, std::ostream& out) {
-  constexpr std::array kNames{"weights outside experts", "experts that were resident",
+  constexpr std::array kNames{"outside the experts", "experts that were resident",
                               "experts just read"};
   static_assert(kNames.size() == kProductKinds);
+  fmt::print(out, "\n{:<33}{:>11}{:>12}\n", "products, GB/s", "real", "simulated");
   for (std::size_t i = 0; i < products.size(); ++i) {
     if (products[i].bytes == 0) continue;
-    const auto gbps = [&](Duration of) {
-      return static_cast<double>(products[i].bytes) / to_ms(of) * 1e-6;
-    };
-    fmt::print(out, "products of {:<26}{:>6.1f} GB/s, simulated {:.1f}\n", kNames[i],
-               gbps(products[i].real), gbps(products[i].simulated));
+    fmt::print(out, "  {:<31}{:>11.1f}{:>12.1f}\n", kNames[i], products[i].real_gbps(),
+               products[i].simulated_gbps());
   }
 }
 

@@ -66,8 +66,10 @@ def test_products_are_told_apart_by_where_the_weights_were(result):
     assert document["products"].keys() == {"dense", "resident_experts", "read_experts"}
     for rates in document["products"].values():
         assert rates["real_gbps"] > 0 and rates["simulated_gbps"] > 0
-    assert "products of weights outside experts" in text
-    assert "products of experts that were resident" in text and "products of experts just read" in text
+    for kind, name in (("dense", "outside the experts"), ("resident_experts", "experts that were resident"),
+                       ("read_experts", "experts just read")):  # fmt: skip
+        rates = document["products"][kind]
+        assert f"  {name:<31}{rates['real_gbps']:>11.1f}{rates['simulated_gbps']:>12.1f}\n" in text
 
 
 def test_without_a_cache_no_expert_is_resident(validate):

@@ -50,7 +50,7 @@ class OwnedMatrix {
  public:
   OwnedMatrix(WeightFormat format, std::size_t rows, std::size_t columns,
               std::span<const float> weights, std::size_t offset = 0) {
-    view_ = {format, rows, columns, nullptr, rows};
+    view_ = {format, rows, columns, nullptr};
     bytes_.resize(view_.bytes() + offset + 64);
     const auto address = reinterpret_cast<std::uintptr_t>(bytes_.data());
     std::byte* const data = bytes_.data() + (64 - address % 64) % 64 + offset;

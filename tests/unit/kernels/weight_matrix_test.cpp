@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "core/errors.h"
 #include "kernels/half.h"
@@ -48,8 +49,8 @@ TEST_SUITE("kernels/weight_matrix") {
     for (const WeightFormat format : kWeightFormats) {
       for (const std::size_t columns : {0U, 1U, 2048U, 2049U, 4096U, 5000U}) {
         CAPTURE(columns);
-        const std::byte byte{};
-        const WeightMatrix w{format, 3, columns, &byte};
+        const std::vector<std::byte> memory(3 * weight_row_bytes(format, columns) + 1);
+        const WeightMatrix w{format, 3, columns, memory.data()};
         REQUIRE(w.panels() == std::max<std::size_t>(1, (columns + 2047) / 2048));
         std::size_t next = 0;
         std::size_t bytes = 0;
@@ -93,26 +94,40 @@ TEST_SUITE("kernels/weight_matrix") {
                          "a matrix has another number of columns", InvariantError);
   }
 
-  TEST_CASE("the first rows of a taller matrix are those of it, and the others stay as they were") {
+  // The first three rows of a matrix of seven, whose other bytes are 0x5A.
+  void check_top(const WeightMatrix& pattern, const std::vector<std::byte>& memory) {
+    const WeightMatrix top{pattern.format, 3, pattern.columns, memory.data(), 7};
+    CHECK(top.bytes() == 3 * top.row_bytes());
+    std::vector<float> expected(pattern.columns);
+    std::vector<float> row(pattern.columns);
+    for (std::size_t r = 0; r < 3; ++r) {
+      decode_matrix_row(pattern, r, expected);
+      decode_matrix_row(top, r, row);
+      CHECK(row == expected);
+    }
+    for (std::size_t i = 0; i < top.panels(); ++i) {
+      const WeightPanel panel = top.panel(i);
+      CHECK(std::all_of(panel.row(3), panel.row(7), [](auto b) { return b == std::byte{0x5A}; }));
+    }
+  }
+
+  TEST_CASE("the first rows of a taller matrix lie among its rows, and the others stay") {
     for (const WeightFormat format : kWeightFormats) {
       Rng rng(9);
-      const WeightMatrix tall{format, 7, 4100, nullptr};
-      const OwnedMatrix owned(format, 7, 4100, random_floats(rng, 7 * 4100));
-      const WeightMatrix top{format, 3, 4100, owned.view().data, 7};
-      CHECK(top.bytes() == 3 * tall.row_bytes());
-      std::vector<float> expected(4100);
-      std::vector<float> row(4100);
+      const auto weights = random_floats(rng, 7 * 4100);
+      const OwnedMatrix whole(format, 7, 4100, weights);
+      const WeightMatrix top{format, 3, 4100, nullptr, 7};
+      std::vector<std::byte> memory(7 * top.row_bytes(), std::byte{0x5A});
+      repeat_rows(whole.view(), top, memory.data());
+      check_top(whole.view(), memory);
+      std::fill(memory.begin(), memory.end(), std::byte{0x5A});
       for (std::size_t r = 0; r < 3; ++r) {
-        decode_matrix_row(owned.view(), r, expected);
-        decode_matrix_row(top, r, row);
-        CHECK(row == expected);
+        encode_matrix_row(top, r, std::span(weights).subspan(r * 4100, 4100), memory.data());
       }
-      std::vector<std::byte> memory(tall.bytes(), std::byte{0x5A});
-      repeat_rows(owned.view(), {format, 3, 4100, nullptr, 7}, memory.data());
-      const auto written = static_cast<std::size_t>(
-          std::count_if(memory.begin(), memory.end(), [](auto b) { return b != std::byte{0x5A}; }));
-      CHECK(written <= top.bytes());
-      CHECK(written > top.bytes() / 2);
+      check_top(whole.view(), memory);
+      std::vector<float> row(4100);
+      CHECK_THROWS_WITH_AS(decode_matrix_row(top, 3, row), "a matrix does not have that row",
+                           InvariantError);
     }
   }
 
