@@ -73,6 +73,8 @@ def groups_table(cells):
 PRODUCTS = {"dense": "outside the experts", "resident_experts": "experts that were resident",
             "read_experts": "experts just read"}  # fmt: skip
 
+PARTS = {"compute": "products", "flash_stall": "waits", "overhead": "the rest"}
+
 
 def parts_table(cells):
     """What takes longer for real than simulated: products by where the weights were and waits for
@@ -85,17 +87,30 @@ def parts_table(cells):
         rates = sorted(run["real_gbps"] for _, run in runs)
         middle = statistics.median_low(run["simulated_gbps"] for _, run in runs)
         longer = [(overlap, run["simulated_gbps"] / run["real_gbps"] - 1) for overlap, run in runs]
-        rows.append([f"products, {name}", f"{at(rates, 0.1):.1f}, {at(rates, 0.5):.1f}, {at(rates, 0.9):.1f}",
+        rows.append([f"products, {name}: longer by", f"{at(rates, 0.1):.1f}, {at(rates, 0.5):.1f}, {at(rates, 0.9):.1f}",
                      f"{middle:.1f}", *by_overlap(longer)])  # fmt: skip
     waits = [(cell["overlap"], longer) for cell in cells for longer in cell["waits_longer"]
              if longer is not None]  # fmt: skip
-    rows.append(["waits for reads", "", "", *by_overlap(waits)])
+    rows.append(["waits for reads: longer by", "", "", *by_overlap(waits)])
     for key, name in (("stream_gbps", "memory"), ("read_gbps", "reads of 1 MiB")):
         slower = [(cell["overlap"], 1 / speed[key] - 1) for cell in cells
                   for speed in cell["machine_speed"] if speed]  # fmt: skip
-        rows.append([f"the machine beside its calibration, {name}", "", "", *by_overlap(slower)])
+        rows.append([f"the machine beside its calibration, {name}: longer by", "", "", *by_overlap(slower)])
+    for part, name in PARTS.items():
+        rows.append([f"share of the missing time, {name}", "", "", *shares(cells, part)])
     header = ["", "real GB/s (10th, 50th, 90th percentile of runs)", "simulated GB/s"]
-    return table([*header, *(f"longer, overlap {overlap}" for overlap in STYLES)], rows)
+    return table([*header, *(f"overlap {overlap}" for overlap in STYLES)], rows)
+
+
+def shares(cells, part):
+    """Of what the real tokens take longer than the simulated ones, summed over the cells."""
+    of = []
+    for overlap in STYLES:
+        those = [cell for cell in cells if cell["overlap"] == overlap]
+        missing = sum(cell["real_ms"]["mean"] - cell["simulated_ms"]["mean"] for cell in those)
+        longer = sum(c["real_parts_ms"][part] - c["simulated_parts_ms"][part] for c in those)
+        of.append(f"{100 * longer / missing:.0f} %" if missing else "")
+    return of
 
 
 def by_overlap(pairs):
@@ -142,7 +157,7 @@ round to round in all of them. {summary['runs_beyond_tolerance']} of the {summar
 
 {groups_table(cells)}
 Where the time goes beyond the simulation, medians over the runs with each overlap. Products are compared with what the simulation
-has for each of them while nothing is read; the last two rows were measured around the runs:
+has for each of them while nothing is read; the speed of the machine was measured around the runs:
 
 {parts_table(cells)}
 Every cell; `noise` is the largest distance of a real run's mean from that of the one in the middle, `per token` the mean absolute
