@@ -171,6 +171,7 @@ def draw(results, path):
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib import ticker
 
     plt.rcParams.update(SVG_OPTIONS)
     cells = results["cells"]
@@ -188,6 +189,10 @@ def draw(results, path):
                   marker, color=colour, markersize=5, label=f"overlap {overlap}")  # fmt: skip
     left.set(xscale="log", yscale="log", xlim=(low, top), ylim=(low, top),
              xlabel="real, ms per token", ylabel="simulated, ms per token")  # fmt: skip
+    for axis in (left.xaxis, left.yaxis):
+        axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(ticker.NullFormatter())
     left.legend(fontsize=8, frameon=False)
     ordered = sorted(cells, key=lambda c: c["error"]["mean"])
     for place, cell in enumerate(ordered):

@@ -2,10 +2,9 @@
 //
 // Weights lie in a buffer several times as large as the last-level cache, and every product and
 // streaming read takes some far from the last ones, so that they come from memory as they do in
-// decoding (weight_places.h). Reads
-// are kept under way as a decode loop does that has more misses than lanes. Page-cache and device
-// are told apart by direct reads; what a hypervisor or the device's own cache holds is not seen
-// from here.
+// decoding (weight_places.h). Reads are kept under way as a decode loop does that has more misses
+// than lanes. Page-cache and device are told apart by direct reads; what a hypervisor or the
+// device's own cache holds is not seen from here.
 #pragma once
 
 #include <cstddef>

@@ -18,8 +18,8 @@ inline constexpr std::size_t kProductKinds = 3;
 
 struct ProductTime {
   Duration real{};
-  Duration simulated{};  // while nobody else uses DRAM
-  std::uint64_t bytes = 0;
+  Duration simulated{};     // while nobody else uses DRAM
+  std::uint64_t bytes = 0;  // of weights, and of the key-value cache with attention's
 
   [[nodiscard]] double real_gbps() const { return gbps(real); }
   [[nodiscard]] double simulated_gbps() const { return gbps(simulated); }

@@ -109,7 +109,8 @@ class TaskCosts {
                                    std::uint32_t tokens) const;
   // A product like that of a router.
   [[nodiscard]] ComputeCost predictor(std::uint64_t bytes) const;
-  // Part of what is fixed of every attention.
+  // What task() has in the fixed cost of a layer's attention for all that is no product, at the
+  // clock in force (device key cpu.layer_overhead_us).
   [[nodiscard]] Duration layer_overhead() const { return layer_overhead_; }
   // Committing the pages of an expert.
   [[nodiscard]] Duration admission(std::uint64_t expert_bytes) const;

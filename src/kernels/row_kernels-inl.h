@@ -66,6 +66,7 @@ HWY_INLINE hn::VFromD<D> load_once(D d, const float* HWY_RESTRICT from) {
 // Whether there are registers for the sums of four rows.
 inline constexpr bool kManyRegisters = HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON;
 
+// A row's sum over one panel; over the first one it replaces what is in y, else it is added.
 HWY_INLINE void put(float sum, bool adds, float& y) { y = adds ? y + sum : sum; }
 
 // The rows [first, last) as `kStreams` streams, each through its own part of the range: a stream

@@ -31,8 +31,13 @@ void require_row(WeightFormat format, std::size_t columns, std::size_t bytes) {
   }
 }
 
-WeightMatrix at(const WeightMatrix& w, const std::byte* data) {
+WeightMatrix with_data(const WeightMatrix& w, const std::byte* data) {
   return {w.format, w.rows, w.columns, data, w.stored_rows};
+}
+
+// Where a row begins in `out`, the memory that the panel views.
+std::byte* row_in(std::byte* out, const WeightPanel& panel, std::size_t row) {
+  return out + (panel.row(row) - out);
 }
 
 void require_columns(const WeightMatrix& w, std::size_t columns) {
@@ -167,11 +172,11 @@ void decode_row(WeightFormat format, std::span<const std::byte> row, std::span<f
 void encode_matrix_row(const WeightMatrix& w, std::size_t row, std::span<const float> weights,
                        std::byte* out) {
   require_place(w, row, weights.size());
-  const WeightMatrix written = at(w, out);
+  const WeightMatrix written = with_data(w, out);
   for (std::size_t i = 0; i < w.panels(); ++i) {
     const WeightPanel panel = written.panel(i);
     encode_row(w.format, weights.subspan(panel.first_column, panel.columns),
-               {out + (panel.row(row) - out), panel.row_bytes()});
+               {row_in(out, panel, row), panel.row_bytes()});
   }
 }
 
@@ -187,12 +192,12 @@ void decode_matrix_row(const WeightMatrix& w, std::size_t row, std::span<float> 
 void repeat_rows(const WeightMatrix& pattern, const WeightMatrix& w, std::byte* out) {
   if (pattern.format != w.format) throw InvariantError("a pattern has another format");
   require_columns(w, pattern.columns);
-  const WeightMatrix written = at(w, out);
+  const WeightMatrix written = with_data(w, out);
   for (std::size_t i = 0; i < w.panels(); ++i) {
     const WeightPanel from = pattern.panel(i);
     const WeightPanel to = written.panel(i);
     for (std::size_t row = 0; row < w.rows; ++row) {
-      std::memcpy(out + (to.row(row) - out), from.row(row % pattern.rows), to.row_bytes());
+      std::memcpy(row_in(out, to, row), from.row(row % pattern.rows), to.row_bytes());
     }
   }
 }

@@ -182,5 +182,6 @@ def test_the_matrix_goes_on_where_it_was_stopped(sim, repo_root, tmp_path):
         assert sorted(cell["real_means_ms"])[0] == cell["real_ms"]["mean"]
     assert "Over 2 cells the median absolute error" in page
     assert all(len(cell["products"]) == 2 for cell in results["cells"])
-    for row in ("products, experts just read: longer by", "waits for reads: longer by", "share of the missing time, products"):
+    for row in ("products, experts just read: longer by", "waits for reads: longer by",
+                "share of the missing time, products"):  # fmt: skip
         assert f"| {row} | " in page
