@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <set>
 
 #include "cache/eviction/eviction_policy.h"
@@ -87,16 +88,20 @@ class Overrider {
     const std::string parent = change.pointer.substr(0, change.pointer.rfind('/'));
     const std::string& key = pointer.back();
     if (key == "policy") drop_foreign_parameters(parent, change.value);
-    if (parent == "/cache" && key.rfind("capacity_", 0) == 0 && root_.contains("cache")) {
-      for (const char* other : {"capacity_experts", "capacity_fraction", "capacity_mib"}) {
-        root_["cache"].erase(other);
-      }
-    }
+    if (parent == "/cache" && root_.contains("cache")) drop_other_capacities(key);
     root_[pointer] = change.value;
     from_command_line_.insert(change.pointer);
   }
 
  private:
+  // A misspelt key drops none, so that it is the one that is complained about.
+  void drop_other_capacities(const std::string& key) {
+    constexpr std::array<const char*, 3> kCapacities{"capacity_experts", "capacity_fraction",
+                                                     "capacity_mib"};
+    if (std::find(kCapacities.begin(), kCapacities.end(), key) == kCapacities.end()) return;
+    for (const char* other : kCapacities) root_["cache"].erase(other);
+  }
+
   // Every step but the last must be an object or missing.
   Json::json_pointer checked_pointer(const std::string& text) const {
     try {

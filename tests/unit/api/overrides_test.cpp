@@ -25,6 +25,8 @@ TEST_SUITE("api/overrides") {
     const Json root = changed({{"cache", {{"capacity_experts", 8}, {"scope", "layer"}}}},
                               {"/cache/capacity_mib=100", "/cache/capacity_fraction=0.5"});
     CHECK(root["cache"] == Json{{"scope", "layer"}, {"capacity_fraction", 0.5}});
+    const Json misspelt = changed({{"cache", {{"capacity_experts", 8}}}}, {"/cache/capacity_mb=1"});
+    CHECK(misspelt["cache"] == Json{{"capacity_experts", 8}, {"capacity_mb", 1}});
   }
 
   TEST_CASE("a new policy drops the file's parameters that it lacks, and says so") {
